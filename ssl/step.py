@@ -1,0 +1,106 @@
+"""The records that walk through one training step: Batch, View, Features, Step."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+
+class Crop(NamedTuple):
+    """A crop that a worker has already taken and resized."""
+
+    image: UInt8[Tensor, "b 3 h w"]
+    box: Float[Tensor, "b 4"]
+
+
+class Batch(NamedTuple):
+    """What a datamodule yields. Every field is always there; the comments give its neutral value."""
+
+    images: UInt8[Tensor, "b 3 H W"]  # (B, 3, 0, 0) when workers took the crops
+    row: Int[Tensor, " b"]  # position in the training set, the same in every epoch
+    key: Int[Tensor, " b"]  # what the randomness of this sample at this step derives from
+    label: Int[Tensor, " b"]  # -1: unknown
+    factors: Int[Tensor, "b f"]  # (B, 0): none
+    weight: Float[Tensor, " b"]  # 1
+    source: Int[Tensor, " b"]  # 0: real, 1: generated
+    partner: UInt8[Tensor, "b 3 H2 W2"]  # (B, 3, 0, 0): no paired image
+    crops: tuple[Crop, ...]  # (): views crop the images themselves
+
+    @classmethod
+    def of(cls, images: UInt8[Tensor, "b 3 H W"], **known: Any) -> "Batch":
+        """A batch of `images` with neutral values for all that is not `known`."""
+        b, device = len(images), images.device
+        neutral: dict[str, Any] = {
+            "row": torch.arange(b, device=device),
+            "key": torch.arange(b, device=device),
+            "label": torch.full((b,), -1, device=device),
+            "factors": torch.zeros(b, 0, dtype=torch.long, device=device),
+            "weight": torch.ones(b, device=device),
+            "source": torch.zeros(b, dtype=torch.long, device=device),
+            "partner": images.new_empty(b, 3, 0, 0),
+            "crops": (),
+        }
+        return cls(images, **(neutral | known))
+
+
+class View(NamedTuple):
+    """One normalised view of every image of a batch."""
+
+    image: Float[Tensor, "b 3 h w"]
+    box: Float[Tensor, "b 4"]  # x0, y0, x1, y1 of the crop on the original, in [0, 1]
+    flipped: Bool[Tensor, " b"]
+    kind: str = "global"  # or "local"
+
+
+class Features(NamedTuple):
+    """What a backbone sees in a view: three shapes of the same last layer."""
+
+    pooled: Float[Tensor, "b d"]
+    dense: Float[Tensor, "b d h w"]
+    tokens: Float[Tensor, "b n d"]
+
+
+class Step(NamedTuple):
+    """All that a latent part or a loss may look at in one training step."""
+
+    batch: Batch
+    views: tuple[View, ...]
+    progress: float  # optimiser step / total, in [0, 1)
+    features: dict[int, Features]  # per online view
+    q: dict[int, Tensor]  # per online view: query embeddings (B, d), (B, H, d) or (B, d, h, w)
+    k: dict[int, Tensor]  # per target view: target embeddings of the same shape
+    row: Int[Tensor, " b"]
+    group: Int[Tensor, " b"]  # 0: one group
+    weight: Float[Tensor, " b"]  # 1
+    memory: Float[Tensor, "m d"]  # (0, d): empty
+    memory_row: Int[Tensor, " m"]
+    memory_group: Int[Tensor, " m"]
+    hard: dict[int, Tensor]  # per view: (B, S, d) further negatives; {}: none
+
+    @classmethod
+    def of(cls, q: dict[int, Tensor], k: dict[int, Tensor], batch: Batch | None = None, **known: Any) -> "Step":
+        """A step with these embeddings and neutral values for all that is not `known`."""
+        z = next(iter(q.values()))
+        b, device = len(z), z.device
+        if batch is None:
+            batch = Batch.of(torch.zeros(b, 3, 0, 0, dtype=torch.uint8, device=device))
+        neutral: dict[str, Any] = {
+            "views": (),
+            "progress": 0.0,
+            "features": {},
+            "row": batch.row,
+            "group": torch.zeros_like(batch.row),
+            "weight": batch.weight,
+            "memory": z.new_empty(0, z.shape[-1]),
+            "memory_row": batch.row.new_empty(0),
+            "memory_group": batch.row.new_empty(0),
+            "hard": {},
+        }
+        return cls(batch, q=q, k=k, **(neutral | known))
+
+
+def pairs(step: Step) -> Iterator[tuple[int, int]]:
+    """Every (a, b) with a query of view a and a target of view b, a ≠ b."""
+    return ((a, b) for a in step.q for b in step.k if a != b)
