@@ -1,0 +1,96 @@
+"""Backbones: any timm model as `image -> Features`, with stems and patches that suit small images."""
+
+import difflib
+import logging
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from jaxtyping import Float
+from timm.models.resnet import BasicBlock, ResNet
+from torch import Tensor, nn
+
+from .errors import UserError
+from .export import load_weights
+from .step import Features
+
+SMALL = 65  # below this side ResNets keep their resolution in the stem and ViTs take small patches
+log = logging.getLogger(__name__)
+
+
+class Backbone(nn.Module):
+    """A timm model without its classifier; `pooled`, `dense` and `tokens` are one last layer in three shapes."""
+
+    trunk: Any  # timm's models share their methods, but no type
+
+    def __init__(self, name: str, size: int = 32, patch: int | None = None, weights: str | None = None) -> None:
+        super().__init__()
+        self.trunk, about = _resnet_tiny() if name == "resnet_tiny" else _timm(name, size, patch)
+        self.name, self.size = name, size
+        self.dim: int = self.trunk.num_features
+        self.convolutional = any(isinstance(m, nn.Conv2d) and m.kernel_size != m.stride for m in self.trunk.modules())
+        if weights is not None:
+            load_weights(self.trunk, Path(weights))
+        log.info("backbone %s at %d px%s: %.1fM parameters", name, size, about, _millions(self))
+
+    def forward(self, image: Float[Tensor, "b 3 h w"]) -> Features:
+        if self.convolutional:
+            image = image.contiguous(memory_format=torch.channels_last)
+        last = self.trunk.forward_features(image)
+        pooled = self.trunk.forward_head(last, pre_logits=True)
+        dense = self._dense(last)
+        return Features(pooled, dense, dense.flatten(2).transpose(1, 2))
+
+    def _dense(self, last: Tensor) -> Float[Tensor, "b d h w"]:
+        """The last layer as a map: tokens without their prefix in rows, or channels moved to the front."""
+        if last.ndim == 4:
+            return last if last.shape[1] == self.dim else last.permute(0, 3, 1, 2)
+        height, width = self.trunk.patch_embed.grid_size
+        prefix = getattr(self.trunk, "num_prefix_tokens", 0)
+        return last[:, prefix:].transpose(1, 2).unflatten(2, (height, width))
+
+
+def _resnet_tiny() -> tuple[nn.Module, str]:
+    """A ResNet of 0.3M parameters for small images: a stem of 16 channels and three stages of one block."""
+    block: Any = BasicBlock  # timm's annotation means the class, but says an instance
+    trunk = ResNet(block, (1, 1, 1, 1), num_classes=0, channels=(16, 32, 64, 128))
+    trunk.bn1 = nn.BatchNorm2d(16)
+    trunk.layer1 = nn.Identity()
+    return _small_stem(trunk), " (3x3 stem, stride 1, no pool)"
+
+
+def _timm(name: str, size: int, patch: int | None) -> tuple[nn.Module, str]:
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), 3)
+        raise UserError(f"backbone.name={name} is no timm model; near: {', '.join(near) or 'none'}")
+    if name.startswith("vit_") or patch is not None:
+        return _vit(name, size, patch or _patch(size))
+    trunk = timm.create_model(name, num_classes=0)
+    if isinstance(trunk, ResNet) and size < SMALL:
+        return _small_stem(trunk), " (3x3 stem, stride 1, no pool)"
+    return trunk, ""
+
+
+def _vit(name: str, size: int, patch: int) -> tuple[nn.Module, str]:
+    if size % patch:
+        raise UserError(f"images of {size} px do not divide into patches of {patch}: set backbone.patch to a divisor")
+    return timm.create_model(name, num_classes=0, img_size=size, patch_size=patch), f" (patch {patch})"
+
+
+def _patch(size: int) -> int:
+    """A patch of 4 to 8 for small images, so that about 8 x 8 of them cover one; 16 otherwise."""
+    if size >= SMALL:
+        return 16
+    return min(8, max(4, size // 8))
+
+
+def _small_stem(trunk: Any) -> nn.Module:
+    trunk.conv1 = nn.Conv2d(3, trunk.bn1.num_features, kernel_size=3, stride=1, padding=1, bias=False)
+    nn.init.kaiming_normal_(trunk.conv1.weight, mode="fan_out", nonlinearity="relu")
+    trunk.maxpool = nn.Identity()
+    return trunk
+
+
+def _millions(module: nn.Module) -> float:
+    return sum(p.numel() for p in module.parameters()) / 1e6

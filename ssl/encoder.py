@@ -1,0 +1,53 @@
+"""Backbone and head together: what is trained, and what a teacher copies."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from .step import Features, View
+
+
+class Encoded(NamedTuple):
+    """What an encoder makes of one view."""
+
+    features: Features
+    z: Tensor
+
+
+class Encoder(nn.Module):
+    """View → features → z, for several views at once.
+
+    Views go through one by one where the network has batch statistics, as the papers do; else views of one size
+    are joined into one pass.
+    """
+
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, head
+
+    def forward(self, views: dict[int, View]) -> dict[int, Encoded]:
+        encoded: dict[int, Encoded] = {}
+        for together in self._passes(views):
+            joined = self._encode(torch.cat([views[v].image for v in together]))
+            for v, part in zip(together, _split(joined, len(together)), strict=True):
+                encoded[v] = part
+        return {v: encoded[v] for v in views}
+
+    def _encode(self, image: Tensor) -> Encoded:
+        features = self.backbone(image)
+        return Encoded(features, self.head(features))
+
+    def _passes(self, views: dict[int, View]) -> list[list[int]]:
+        if self.training and any(isinstance(m, _BatchNorm) for m in self.modules()):
+            return [[v] for v in views]
+        sizes: dict[torch.Size, list[int]] = {}
+        for v, view in views.items():
+            sizes.setdefault(view.image.shape, []).append(v)
+        return list(sizes.values())
+
+
+def _split(joined: Encoded, count: int) -> list[Encoded]:
+    features = [Features(*parts) for parts in zip(*(f.chunk(count) for f in joined.features), strict=True)]
+    return [Encoded(f, z) for f, z in zip(features, joined.z.chunk(count), strict=True)]
