@@ -1,0 +1,36 @@
+"""The number format of losses: half precision has no head-room for a sum of exp(cosine / 0.1)."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..step import Step
+from .output import Output
+
+
+def full_precision(forward: Callable[[Any, Step], Output]) -> Callable[[Any, Step], Output]:
+    """Runs a loss outside autocast, on embeddings of at least float32."""
+
+    @wraps(forward)
+    def exact(self: Any, step: Step) -> Output:
+        with torch.autocast(step.weight.device.type, enabled=False):
+            return forward(self, embeddings(step, at_least_float32))
+
+    return exact
+
+
+def at_least_float32(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def embeddings(step: Step, change: Callable[[Tensor], Tensor]) -> Step:
+    """The step with every embedding in it changed."""
+
+    def views(z: dict[int, Tensor]) -> dict[int, Tensor]:
+        return {view: change(x) for view, x in z.items()}
+
+    return step._replace(q=views(step.q), k=views(step.k), memory=change(step.memory), hard=views(step.hard))
