@@ -30,6 +30,8 @@ class Backbone(nn.Module):
         self.name, self.size = name, size
         self.dim: int = self.trunk.num_features
         self.convolutional = any(isinstance(m, nn.Conv2d) and m.kernel_size != m.stride for m in self.trunk.modules())
+        if self.convolutional:
+            self.trunk.to(memory_format=torch.channels_last)
         if weights is not None:
             load_weights(self.trunk, Path(weights))
         log.info("backbone %s at %d px%s: %.1fM parameters", name, size, about, _millions(self))

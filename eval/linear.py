@@ -1,0 +1,138 @@
+"""The linear probe: softmax regression on frozen features, its learning rate chosen on a part of train."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import ceil
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from ..ssl.draws import mix, permutation
+from ..ssl.errors import UserError
+from .store import FeatureStore
+
+INIT, SPLIT, ORDER = range(3)  # keep the three uses of one seed apart
+CHUNK = 8192
+SHARED = 10_000_000  # products per step from which it pays to share them among threads
+
+
+class Recipe(NamedTuple):
+    """How heads are trained: SGD with momentum 0.9, a cosine to 0, no weight decay, on standardised features."""
+
+    learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
+    epochs: int = 10
+    least_steps: int = 500  # small sets take more epochs
+    batch_size: int = 256
+
+
+RECIPE = Recipe()
+
+
+class Heads(NamedTuple):
+    """Linear classifiers side by side, on features standardised by their training set."""
+
+    weight: Float[Tensor, "d l c"]
+    bias: Float[Tensor, "l c"]
+    mean: Float[Tensor, " d"]
+    scale: Float[Tensor, " d"]
+
+    def logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n l c"]:
+        """((x − mean) · scale) W + bias, with the standardisation moved into the smaller factor."""
+        weight = (self.scale[:, None] * self.weight.flatten(1)).contiguous()  # (d, l·c)
+        bias = self.bias.flatten() - self.mean @ weight
+        return torch.addmm(bias, features, weight).unflatten(1, self.bias.shape)
+
+    def predict(self, features: Float[Tensor, "n d"]) -> Int[Tensor, "n l"]:
+        return torch.cat([self.logits(chunk).argmax(2) for chunk in features.split(CHUNK)])
+
+
+class Probe(NamedTuple):
+    """What a probe says of a test set, and how its learning rate was found."""
+
+    prediction: Int[Tensor, " n"]
+    learning_rate: float
+    held_out_accuracy: float
+
+
+def probe(train: FeatureStore, test: FeatureStore, seed: int, recipe: Recipe = RECIPE) -> Probe:
+    """The predicted label of every labelled row of `test`.
+
+    A head per learning rate is trained on 90 % of `train`; the one that does best on the other 10 % (the lower rate
+    on a tie) names the rate with which a new head is trained on all of `train`. `test` is read once, by that head.
+    """
+    train, test = train.labelled(), test.labelled()
+    _check(train.label)
+    classes = int(train.label.max()) + 1
+    order = permutation(mix(seed, SPLIT), len(train.label))
+    held_out, rest = order.tensor_split([max(1, len(order) // 10)])
+    heads = fit(train.features[rest], train.label[rest], classes, seed, recipe)
+    hits = heads.predict(train.features[held_out]) == train.label[held_out, None]
+    accuracy = hits.double().mean(0)
+    best = int(accuracy.argmax())
+    rate = recipe.learning_rates[best]
+    final = fit(train.features, train.label, classes, seed, recipe._replace(learning_rates=(rate,)))
+    return Probe(final.predict(test.features)[:, 0], rate, accuracy[best].item())
+
+
+def fit(features: Float[Tensor, "n d"], label: Int[Tensor, " n"], classes: int, seed: int, recipe: Recipe) -> Heads:
+    """One head per learning rate, all in one matrix product; each comes out as if it were alone.
+
+    Every head's loss is multiplied by its rate and the optimiser's own rate is 1: momentum is linear, so this is SGD.
+    """
+    rates = torch.tensor(recipe.learning_rates)
+    heads = _start(features, len(rates), classes, seed)
+    epochs = _epochs(len(features), recipe)
+    steps = epochs * ceil(len(features) / recipe.batch_size)
+    optimizer = torch.optim.SGD([heads.weight, heads.bias], lr=1.0, momentum=0.9)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    with _threads(recipe.batch_size * heads.weight.numel()):
+        for rows in _batches(len(features), epochs, seed, recipe.batch_size):
+            logits = heads.logits(features[rows])  # (b, l, c)
+            losses = cross_entropy(logits.transpose(1, 2), label[rows, None].expand(-1, len(rates)), reduction="none")
+            optimizer.zero_grad()
+            (losses.mean(0) @ rates).backward()
+            optimizer.step()
+            cosine.step()
+    return Heads(*(t.detach() for t in heads))
+
+
+def _start(features: Float[Tensor, "n d"], heads: int, classes: int, seed: int) -> Heads:
+    """Weights from N(0, 0.01), the same for every head; biases 0; constant features are left out."""
+    mean = features.mean(0)
+    squares = torch.stack([(chunk - mean).square().sum(0) for chunk in features.split(CHUNK)]).sum(0)
+    std = (squares / len(features)).sqrt()
+    scale = torch.where(std > 1e-6 * std.max(), 1 / std, 0)
+    draw = torch.Generator().manual_seed(mix(seed, INIT))
+    weight = 0.01 * torch.randn(features.shape[1], 1, classes, generator=draw)
+    weight = weight.repeat(1, heads, 1).requires_grad_()
+    return Heads(weight, torch.zeros(heads, classes, requires_grad=True), mean, scale)
+
+
+def _epochs(size: int, recipe: Recipe) -> int:
+    return max(recipe.epochs, ceil(recipe.least_steps / ceil(size / recipe.batch_size)))
+
+
+def _batches(size: int, epochs: int, seed: int, batch_size: int) -> Iterator[Int[Tensor, " b"]]:
+    for epoch in range(epochs):
+        yield from permutation(mix(seed, ORDER, epoch), size).split(batch_size)
+
+
+@contextmanager
+def _threads(products: int) -> Iterator[None]:
+    """One thread for small steps: several would wait for each other longer than they work, above all on a busy CPU."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if products > SHARED else 1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _check(label: Int[Tensor, " n"]) -> None:
+    if len(label) < 2:
+        raise UserError(f"a linear probe needs labels, but {len(label)} training rows have one")
+    if (label == label[0]).all():
+        raise UserError(f"a linear probe needs two classes or more, but all labels of train are {label[0]}")

@@ -1,0 +1,116 @@
+"""From a composed config to parts that fit together: the one place where parts meet."""
+
+import copy
+import inspect
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import get_object, instantiate
+
+from ..datamodules.datamodule import DataModule
+from ..datamodules.sampler import equal_share
+from .check import check
+from .draws import mix
+from .encoder import Encoder
+from .errors import UserError
+from .module import Module
+from .step import Step
+from .training import Training
+
+Config = dict[str, Any]  # resolved, plain containers
+
+
+class Experiment(NamedTuple):
+    """All parts of a run, built and checked, with nothing written yet."""
+
+    config: Config
+    module: Module
+    datamodule: DataModule
+    training: Training
+    monitors: list[pl.Callback]
+    evaluation: Any | None
+
+
+def build(config: Config) -> Experiment:
+    check(config)
+    training = make(config["trainer"])
+    training.check()
+    views = make(config["views"])
+    datamodule = make(config["data"], views=views, seed=config["seed"], accumulate=training.accumulate)
+    module = build_module(config, datamodule, training, views)
+    rehearse(module, equal_share(datamodule.batch_size, training.processes))
+    monitors = [make(node) for node in (config["monitor"] or {}).values()]
+    evaluation = make(config["eval"]) if config["eval"] else None
+    return Experiment(config, module, datamodule, training, monitors, evaluation)
+
+
+def build_module(config: Config, datamodule: DataModule, training: Training, views: Any) -> Module:
+    seed = config["seed"]
+    online, target = (_roles(config, name, views.count) for name in ("online_views", "target_views"))
+    backbone = make_backbone(config)
+    facts: dict[str, Any] = {
+        "rows": len(datamodule.train_images),
+        "batch_size": datamodule.batch_size,
+        "steps_per_epoch": datamodule.batches_per_epoch // training.accumulate,
+    }
+    head = make(config["head"], seed=mix(seed, 2), in_dim=backbone.dim)
+    predictor = make(config["predictor"], seed=mix(seed, 3), in_dim=head.dim)
+    encoder = Encoder(backbone, head)
+    teacher = make(config["teacher"], encoder=encoder)
+    facts["dim"] = head.dim
+    latent = [make(node, seed=mix(seed, 4, i), **facts) for i, node in enumerate((config["latent"] or {}).values())]
+    loss = make(config["loss"], seed=mix(seed, 5), **facts)
+    return Module(
+        views,
+        make(config["plain_view"]),
+        encoder,
+        predictor,
+        teacher,
+        latent,
+        loss,
+        make(config["optim"]),
+        online,
+        target,
+        total_steps=training.steps(facts["steps_per_epoch"]),
+        total_batch=datamodule.batch_size * training.accumulate,
+        seed=seed,
+        log_every=training.log_every,
+        config=config,
+    )
+
+
+def rehearse(module: Module, batch: int) -> None:
+    """Refuse latent parts and a loss that do not fit together: on noise, before anything is read or written."""
+    torch.manual_seed(0)
+    dim: Any = module.encoder.head.dim
+    q, k = ({v: torch.randn(batch, dim) for v in views} for views in (module.online_views, module.target_views))
+    step = Step.of(q, k)
+    for part in copy.deepcopy(module.latent):
+        step = part(step)
+    copy.deepcopy(module.loss)(step)
+
+
+def make_backbone(config: Config) -> Any:
+    """The backbone as it is before training: the same weights for the same seed, whatever the other parts are."""
+    return make(config["backbone"], seed=mix(config["seed"], 1))
+
+
+def make(node: Mapping[str, Any], seed: int | None = None, **facts: Any) -> Any:
+    """The part that `node` describes; its constructor receives those `facts` that it names and `node` leaves out."""
+    accepted = inspect.signature(get_object(node["_target_"])).parameters
+    given = {k: v for k, v in facts.items() if k in accepted and node.get(k) is None}
+    if seed is not None and "seed" in accepted and node.get("seed") is None:
+        given["seed"] = seed
+    if seed is not None:
+        torch.manual_seed(seed)
+    # Facts are objects: as arguments of `instantiate` they would be read as configs.
+    return instantiate(dict(node), _partial_=True, _convert_="all")(**given)
+
+
+def _roles(config: Config, name: str, count: int) -> list[int]:
+    views = config[name] if config[name] is not None else list(range(count))
+    if not views or any(not 0 <= v < count for v in views):
+        raise UserError(f"{name}={views}, but views.count={count} offers the views 0 to {count - 1}")
+    return sorted(views)

@@ -1,0 +1,62 @@
+"""Fit, evaluate, preview: what is done with an experiment."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+
+from .build import Experiment, make_backbone
+from .distributed import rank
+from .export import save_weights
+from .run import commit
+
+log = logging.getLogger(__name__)
+
+
+def fit(experiment: Experiment, folder: Path, checkpoint: Path | None) -> torch.device | None:
+    """Train from the beginning or from a checkpoint; the device to evaluate on, on the rank that evaluates."""
+    module, datamodule, training = experiment.module, experiment.datamodule, experiment.training
+    loggers = [instantiate(node, save_dir=str(folder)) for node in (experiment.config["logger"] or {}).values()]
+    trainer = training.trainer(folder, module.total_steps, experiment.monitors, loggers)
+    log.info("%d × %s, %s", trainer.world_size, trainer.strategy.root_device.type, trainer.precision)
+    if checkpoint is not None:
+        step = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"]
+        trainer.loggers[0].resume(step)  # pyright: ignore[reportAttributeAccessIssue]
+        log.info("continuing at step %d of %d", step, module.total_steps)
+    datamodule.run_folder = folder
+    trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
+    device = trainer.strategy.root_device
+    return device if rank() == 0 else None
+
+
+def evaluate(experiment: Experiment, folder: Path, device: torch.device) -> list[dict[str, Any]]:
+    """Export the backbone, and set it beside itself before training and beside raw pixels."""
+    config, module, data = experiment.config, experiment.module, experiment.datamodule
+    trained: Any = module.backbone.to(device)
+    save_weights(trained.trunk, folder / "backbone.safetensors", {"backbone": json.dumps(config["backbone"])})
+    if experiment.evaluation is None:
+        return []
+    untrained = make_backbone(config).to(device)
+    data.setup("test")
+    backbones = {"trained": trained, "untrained": untrained}
+    meta = {"seed": config["seed"], "commit": commit()}
+    train, test = data.train_images, data.test_images
+    return experiment.evaluation(backbones, train, test, module.plain_view, device, folder, meta)
+
+
+def preview(experiment: Experiment, folder: Path) -> None:
+    """A contact sheet of the views of the first batch."""
+    from ..datamodules.views.sheet import sheet
+
+    data, views = experiment.datamodule, experiment.config["views"]
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    file = folder / "views.png"
+    sheet(batch, experiment.module.views(batch), views["mean"], views["std"], file)
+    print(f"wrote {file}")

@@ -1,0 +1,65 @@
+"""Runs `python train.py …` inside the test process, where imports are already paid for."""
+
+import os
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+ROOT = Path(__file__).parents[1]
+SMALL = ("trainer=cpu", "data.source.train=600", "data.source.test=200", "data.batch_size=32", "trainer.log_every=1")
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+class Cli:
+    """Called with the arguments of train.py; runs land in `folder`."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.capsys, self.monkeypatch = folder, capsys, monkeypatch
+        monkeypatch.chdir(folder)
+
+    def __call__(self, *arguments: str) -> Result:
+        from sslab.ssl.launch import main
+
+        self.capsys.readouterr()
+        self.monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        GlobalHydra.instance().clear()
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        finally:
+            os.environ.pop("HYDRA_FULL_ERROR", None)
+        out, err = self.capsys.readouterr()
+        return Result(code, out, err)
+
+    def run(self, *arguments: str) -> Path:
+        """A run that must succeed; its folder."""
+        before = set(self.runs())
+        result = self(*arguments)
+        assert result.code == 0, result.err
+        new = set(self.runs()) - before
+        assert len(new) == 1, new
+        return new.pop().parent
+
+    def runs(self) -> list[Path]:
+        return sorted(self.folder.glob("runs/*/*/config.yaml"))
+
+    def refuse(self, *arguments: str) -> str:
+        """The one line with which the arguments are refused, before anything is written."""
+        before = sorted(self.folder.rglob("*"))
+        result = self(*arguments)
+        assert result.code == 2, (result.code, result.out, result.err)
+        assert "Traceback" not in result.err
+        assert sorted(self.folder.rglob("*")) == before
+        lines = [line for line in result.err.splitlines() if line.startswith("error: ")]
+        assert len(lines) == 1, result.err
+        return lines[0]

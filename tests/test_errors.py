@@ -1,0 +1,134 @@
+"""What a user can get wrong is answered in one line, with status 2, and leaves nothing behind."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from cli import SMALL, Cli
+
+
+def test_an_unknown_choice_gets_its_neighbours(cli: Cli) -> None:
+    line = cli.refuse("loss=dlc")
+    assert "loss=dlc is no choice" in line
+    assert "did you mean dcl" in line
+    assert "infonce" in line
+
+
+def test_an_unknown_group_or_key_gets_its_neighbours(cli: Cli) -> None:
+    assert "did you mean loss" in cli.refuse("los=dcl")
+    assert "trainer.max_steps" in cli.refuse("trainer.max_step=3")
+    assert "trainer.max_steps" in cli.refuse("max_steps=3")
+
+
+def test_what_is_not_an_override_is_named(cli: Cli) -> None:
+    assert "key=value" in cli.refuse("loss=[dcl")
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("trainer.max_steps=many", "trainer.max_steps='many' is of the wrong type: expected int"),
+        ("optim.lr=fast", "optim.lr='fast' is of the wrong type: expected float"),
+        ("optim.scaling=cubic", "optim.scaling='cubic' is of the wrong type"),
+        ("+loss.sigma=1", "loss.sigma is no argument"),
+        ("seed=abc", "seed='abc' is of the wrong type: expected int"),
+    ],
+)
+def test_a_value_of_the_wrong_type(cli: Cli, override: str, expected: str) -> None:
+    assert expected in cli.refuse(override)
+
+
+def test_a_missing_value(cli: Cli) -> None:
+    assert "backbone.name" in cli.refuse("backbone=timm")
+
+
+def test_a_missing_and_an_empty_data_folder(cli: Cli) -> None:
+    assert "nowhere" in cli.refuse("data=folder", "data.root=nowhere")
+    (cli.folder / "empty").mkdir()
+    assert "empty" in cli.refuse("data=folder", "data.root=empty")
+
+
+def test_data_smaller_than_a_batch(cli: Cli) -> None:
+    line = cli.refuse(*SMALL, "data.batch_size=1000")
+    assert "do not fill a batch of 1000" in line
+
+
+def test_a_batch_that_ranks_cannot_share(cli: Cli) -> None:
+    line = cli.refuse(*SMALL, "trainer=ddp_cpu", "data.batch_size=33")
+    assert "33 is not divisible among 2" in line
+
+
+def test_an_image_that_patches_do_not_divide(cli: Cli) -> None:
+    assert "30 px do not divide into patches of 4" in cli.refuse(*SMALL, "backbone=vit_t", "data.size=30")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there(cli: Cli) -> None:
+    assert "no CUDA device is visible" in cli.refuse("trainer=gpu")
+
+
+def test_a_run_folder_that_cannot_be_written(cli: Cli) -> None:
+    (cli.folder / "file").write_text("in the way")
+    assert "cannot write the run folder file/" in cli.refuse(*SMALL, "runs=file")
+
+
+def test_views_that_do_not_exist(cli: Cli) -> None:
+    assert "offers the views 0 to 1" in cli.refuse(*SMALL, "target_views=[2]")
+
+
+def test_a_loss_of_pairs_with_one_view(cli: Cli) -> None:
+    assert "views.count" in cli.refuse(*SMALL, "views.count=1")
+
+
+def test_folders_and_files_that_cannot_be_resumed(cli: Cli) -> None:
+    assert "nowhere is no run folder" in cli.refuse("resume=nowhere")
+    assert "holds another backbone" in cli.refuse(*SMALL, f"backbone.weights={weights_of(cli, 'resnet18')}")
+
+
+def weights_of(cli: Cli, name: str) -> Path:
+    from sslab.ssl.backbones import Backbone
+    from sslab.ssl.export import save_weights
+
+    save_weights(Backbone(name).trunk, cli.folder / f"{name}.safetensors", {})
+    return cli.folder / f"{name}.safetensors"
+
+
+def test_a_checkpoint_that_is_none_and_one_of_another_run(cli: Cli) -> None:
+    run = cli.run(*SMALL, "trainer.max_steps=2", "trainer.checkpoint_every=1", "eval=none")
+    last = run / "checkpoints" / "last.ckpt"
+    good = last.read_bytes()
+    last.write_text("not a checkpoint")
+    assert "is no checkpoint" in cli.refuse(f"resume={run}")
+    torch.save([1, 2], last)
+    assert "is no checkpoint: it holds a list" in cli.refuse(f"resume={run}")
+    last.write_bytes(good)
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("resnet_tiny", "resnet18"))
+    result = cli(f"resume={run}")
+    assert result.code == 2
+    assert "backbone.name: resnet_tiny → resnet18" in result.err
+
+
+def test_a_changed_config_is_refused_with_the_difference(cli: Cli) -> None:
+    run = cli.run(*SMALL, "trainer.max_steps=2", "eval=none")
+    result = cli(f"resume={run}", "optim.lr=0.5", "loss=dcl")
+    assert result.code == 2
+    assert "optim.lr: 0.002 → 0.5" in result.err
+    assert "loss.decouple: False → True" in result.err
+
+
+def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_good_checkpoint(cli: Cli) -> None:
+    every_step = ("trainer.checkpoint_every=1", "trainer.max_steps=40", "eval=none")
+    result = cli(*SMALL, *every_step, "optim=sgd", "optim.lr=1e30", "optim.warmup=0.1", "head.norm=none")
+    assert result.code == 2, result.err
+    assert "the loss is nan at step" in result.err
+    assert "rows [" in result.err
+    checkpoint = torch.load(next(cli.folder.glob("runs/*/*/checkpoints/last.ckpt")), weights_only=True)
+    assert f"at step {checkpoint['global_step']} " in result.err
+
+
+def test_debug_shows_the_traceback(cli: Cli) -> None:
+    from sslab.ssl.errors import UserError
+
+    with pytest.raises(UserError, match="offers the views"):
+        cli(*SMALL, "target_views=[2]", "debug=true")
