@@ -1,0 +1,23 @@
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from sslab import conf
+from sslab.datamodules.views.augment import Augment
+from sslab.datamodules.views.plain import Plain
+from sslab.ssl.step import Batch
+
+FOLDER = Path(str(conf.__file__)).parent / "views"
+DATA = {"size": 16, "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.yaml")), ids=lambda file: file.stem)
+def test_makes_views(file: Path) -> None:
+    config = OmegaConf.create({"data": DATA, "views": OmegaConf.load(file)})
+    source = instantiate(config.views, _convert_="all")
+    assert isinstance(source, Augment | Plain)
+    views = source(Batch.of(torch.zeros(4, 3, 20, 20, dtype=torch.uint8)))
+    assert [view.image.shape for view in views] == [(4, 3, 16, 16)] * 2
+    assert all(view.image.isfinite().all() for view in views)
