@@ -1,5 +1,6 @@
 """Weighted k-nearest-neighbour classification by exact cosine similarity."""
 
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -23,13 +24,11 @@ def knn(
     Rows without a label are left out. Among equal similarities the lower row of the bank comes first, among equal
     scores the lower label wins; so the order of the bank changes nothing.
     """
-    bank = bank.labelled()
-    _check(bank.label, ks)
+    bank, queries = bank.labelled(), queries.labelled()
+    _check(bank.label, queries.label, ks)
     order = bank.row.argsort(stable=True)
     label = bank.label[order]
-    similarity, position = search(
-        normalize(bank.features[order]), normalize(queries.labelled().features), max(ks, default=1)
-    )
+    similarity, position = search(normalize(bank.features[order]), normalize(queries.features), max(ks, default=1))
     neighbour = label[position]  # (n, k)
     return {(k, t): vote(similarity[:, :k], neighbour[:, :k], t) for k in ks for t in temperatures}
 
@@ -46,6 +45,7 @@ def search(
     bank: Float[Tensor, "m d"], queries: Float[Tensor, "n d"], k: int
 ) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
     """The k largest inner products of each query in falling order, and where they are in the bank."""
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells of every CPU that it is not built for
     import faiss  # slow to import, and only needed here
 
     index = faiss.IndexFlatIP(bank.shape[1])
@@ -88,9 +88,9 @@ def _settle(
     return similarity, position
 
 
-def _check(label: Int[Tensor, " n"], ks: Sequence[int]) -> None:
-    if len(label) == 0:
-        raise UserError("kNN needs labels, but no row of the bank has one")
+def _check(label: Int[Tensor, " m"], wanted: Int[Tensor, " n"], ks: Sequence[int]) -> None:
+    if len(label) == 0 or len(wanted) == 0:
+        raise UserError(f"kNN needs labels, but no row of the {'queries' if len(label) else 'bank'} has one")
     if (label == label[0]).all():
         raise UserError(f"kNN needs two classes or more, but all {len(label)} labelled rows are of class {label[0]}")
     for k in ks:

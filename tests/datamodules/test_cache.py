@@ -3,9 +3,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
-
 from sslab.datamodules.cache import cached, user_cache
+from torch import Tensor
 
 SHAPE = (5, 3, 4)
 CONTENT = torch.arange(60, dtype=torch.uint8).view(SHAPE)

@@ -5,10 +5,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
-
 from sslab.datamodules.outlines import OUTLINES
 from sslab.datamodules.textures import TEXTURES
+from torch import Tensor
 
 AXIS = torch.linspace(-1.5, 1.5, 61)
 Y, X = (axis[None] for axis in torch.meshgrid(AXIS, AXIS, indexing="ij"))

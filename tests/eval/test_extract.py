@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 from samples import images
-from sslab.datamodules.images import Stack
+from sslab.datamodules.images import BadImage, Stack
 from sslab.datamodules.views.plain import Plain
 from sslab.eval.extract import Pixels, evaluating, extract
 from sslab.ssl.backbones import Backbone
@@ -96,6 +96,10 @@ def test_unreadable_images_are_left_out_and_counted(backbone, caplog):
     assert "3 of 9 images cannot be read: they are left out" in caplog.text
     with pytest.raises(UserError, match="none of the 2 images can be read"):
         extract(backbone, OneByOne(data, broken=(0, 1)), VIEW, CPU, rows=torch.tensor([0, 1]))
+
+
+def test_what_datamodules_raise_is_what_extract_expects():
+    assert issubclass(BadImage, OSError)
 
 
 def test_modes_weights_and_random_state_are_left_alone():

@@ -142,6 +142,12 @@ def test_rows_without_a_label_are_left_out():
         (torch.tensor([4, -1, 4]), 1, "all 2 labelled rows are of class 4"),
     ],
 )
-def test_refusals(label, k, line):
+def test_refusals_of_a_bank(label, k, line):
     with pytest.raises(UserError, match=line):
         knn(store(torch.eye(3), label), store(torch.eye(3), label), [k], [0.07])
+
+
+def test_refusal_of_queries_without_labels():
+    queries = clusters(5)._replace(label=torch.full((5,), -1))
+    with pytest.raises(UserError, match="no row of the queries has one"):
+        knn(clusters(10), queries, [1], [0.07])

@@ -183,6 +183,7 @@ def readings_of_a_share() -> dict[str, Tensor]:
     return read(Step.of({0: z[0]}, {1: z[1]}))
 
 
+@pytest.mark.slow
 def test_two_ranks_read_what_one_process_reads(tmp_path):
     one = readings_of_a_share()
     for found in outcomes(readings_of_a_share, (2,), tmp_path)[2]:

@@ -1,0 +1,90 @@
+"""Speed of two SimCLR views on one core, beside torchvision (image by image) and kornia (by batch).
+
+python -m bench.views
+"""
+
+import time
+from collections.abc import Callable
+
+import kornia.augmentation as K
+import torch
+from sslab.datamodules.views.augment import Augment
+from sslab.ssl.step import Batch
+from torch import Tensor
+from torchvision.transforms import v2
+
+SIZES = {32: (32, 512), 64: (64, 128), 96: (96, 64), 224: (256, 32)}  # view: side of the images, batch
+ROUNDS = 10
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    print("two-view samples per second on one core\n")
+    print(f"{'view':>6}{'image':>7}{'sslab':>9}{'torchvision':>13}{'kornia':>9}")
+    for size, (side, b) in SIZES.items():
+        rates = (b / seconds for seconds in _compare(size, _images(side, b)))
+        print(f"{size:>6}{side:>7}{next(rates):>9,.0f}{next(rates):>13,.0f}{next(rates):>9,.0f}", flush=True)
+
+
+def _compare(size: int, images: Tensor) -> list[float]:
+    ours, one_by_one, by_batch = Augment(size=size, mean=MEAN, std=STD), _torchvision(size), _kornia(size)
+    batch = Batch.of(images)
+    return [
+        _seconds(lambda: ours(batch), ROUNDS),
+        _seconds(lambda: [one_by_one(image) for _ in range(2) for image in images], 2),
+        _seconds(lambda: [by_batch(images / 255) for _ in range(2)], 2),
+    ]
+
+
+def _images(side: int, b: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(b, 3, 8, 8, generator=generator)
+    return (torch.nn.functional.interpolate(coarse, (side, side), mode="bicubic").clamp(0, 1) * 255).byte()
+
+
+def _seconds(run: Callable[[], object], rounds: int) -> float:
+    """The best of several rounds: what else runs on the machine only adds time."""
+    best = float("inf")
+    with torch.no_grad():
+        run()
+        for _ in range(rounds):
+            start = time.perf_counter()
+            run()
+            best = min(best, time.perf_counter() - start)
+    return best
+
+
+def _torchvision(size: int) -> v2.Transform:
+    return v2.Compose(
+        [
+            v2.RandomResizedCrop(size, antialias=True),
+            v2.RandomHorizontalFlip(),
+            v2.RandomApply([v2.ColorJitter(0.8, 0.8, 0.8, 0.2)], p=0.8),
+            v2.RandomGrayscale(0.2),
+            v2.RandomApply([v2.GaussianBlur(_odd_tenth(size), (0.1, 2.0))], p=0.5),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(MEAN, STD),
+        ]
+    )
+
+
+def _kornia(size: int) -> torch.nn.Module:
+    side = _odd_tenth(size)
+    return K.AugmentationSequential(
+        K.RandomResizedCrop((size, size)),
+        K.RandomHorizontalFlip(),
+        K.ColorJitter(0.8, 0.8, 0.8, 0.2, p=0.8),
+        K.RandomGrayscale(p=0.2),
+        K.RandomGaussianBlur((side, side), (0.1, 2.0), p=0.5),
+        K.Normalize(torch.tensor(MEAN), torch.tensor(STD)),
+        data_keys=["input"],
+    )
+
+
+def _odd_tenth(size: int) -> int:
+    return size // 10 + 1 - size // 10 % 2
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""Random views of a batch, on its device."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import ceil
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+from torchvision.transforms.v2.functional import solarize
+
+from ...ssl.draws import mix, uniforms
+from ...ssl.errors import UserError
+from ...ssl.step import Batch, Crop, View
+from . import crop
+from .blur import convolve, gaussian
+from .chosen import on_chosen
+from .colour import FACTOR
+from .jitter import DRAWS, EARLY, jitter, random_jitter
+from .limits import check
+from .resample import resample, resample_one
+
+Number = float | int
+PerView = Number | Sequence[Number]
+CROP, LOOK = range(2)  # separate random numbers: workers draw the first alone
+CPU_CHUNK, GPU_CHUNK = 350_000, 2**26  # values of views worked on at a time: what a cache holds; what memory spares
+
+
+class Draw(NamedTuple):
+    """What happens to each image in a view."""
+
+    pixels: Int[Tensor, "b 4"]
+    flipped: Bool[Tensor, " b"]
+    blends: Float[Tensor, "b 7 3"]
+    hue: Float[Tensor, " b"]
+    blurred: Bool[Tensor, " b"]
+    kernel: Float[Tensor, "b k"]
+    solarised: Bool[Tensor, " b"]
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random resized crop, flip, colour jitter, grey, blur, solarisation and normalisation (Chen et al. 2020).
+
+    Distributions are torchvision's. A view is a pure function of the image, its key and the number of the view.
+    A probability or strength is one number, or a list with one for each view in turn (Grill et al. 2020).
+
+    Args:
+        jitter: probability of colour jitter; the strengths of its four parts follow.
+        blur_kernel: side of the blur in pixels, odd; None: a tenth of the view.
+        kind: global or local, for whoever treats views of different scale differently.
+    """
+
+    size: int
+    mean: Sequence[Number]
+    std: Sequence[Number]
+    count: int = 2
+    scale: Sequence[Number] = (0.08, 1.0)
+    ratio: Sequence[Number] = (3 / 4, 4 / 3)
+    flip: PerView = 0.5
+    jitter: PerView = 0.8
+    brightness: PerView = 0.8
+    contrast: PerView = 0.8
+    saturation: PerView = 0.8
+    hue: PerView = 0.2
+    grey: PerView = 0.2
+    blur: PerView = 0.5
+    blur_sigma: Sequence[Number] = (0.1, 2.0)
+    blur_kernel: int | None = None
+    solarise: PerView = 0.0
+    solarise_threshold: Number = 0.5
+    kind: str = "global"
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self._blur_side not in range(1, 2 * self.size, 2):
+            raise UserError(
+                f"views.blur_kernel is {self.blur_kernel}: give an odd number below {2 * self.size}, twice views.size"
+            )
+
+    def __call__(self, batch: Batch) -> tuple[View, ...]:
+        if batch.crops and len(batch.crops) != self.count:
+            raise UserError(f"the batch holds {len(batch.crops)} crops of each image but views.count is {self.count}")
+        images = torch.cat([crop.image for crop in batch.crops]) if batch.crops else batch.images
+        boxes, draws = zip(*(self._draw(batch, view) for view in range(self.count)), strict=True)
+        draw = Draw(*map(torch.cat, zip(*draws, strict=True)))  # all views are rendered as one
+        # Inference mode is quicker than no_grad; what is made inside it could not be trained on.
+        rendered = torch.empty(len(draw.hue), 3, self.size, self.size, device=images.device)
+        with torch.autocast(images.device.type, enabled=False), torch.inference_mode():
+            self._render(images, draw, rendered)
+        flipped = draw.flipped.chunk(self.count)
+        return tuple(View(*parts, self.kind) for parts in zip(rendered.chunk(self.count), boxes, flipped, strict=True))
+
+    def crop_one(self, image: UInt8[Tensor, "3 H W"], key: Int[Tensor, ""], view: int) -> Crop:
+        """The crop that view number `view` takes of one image of any size: for workers."""
+        pixels, box = self._crop(image[None], key[None], view)
+        return Crop(resample_one(image, pixels[0], self.size)[None], box)
+
+    def _crop(
+        self, images: UInt8[Tensor, "b 3 H W"], key: Int[Tensor, " b"], view: int
+    ) -> tuple[Int[Tensor, "b 4"], Float[Tensor, "b 4"]]:
+        u = uniforms(key, mix(view, CROP), crop.DRAWS)
+        pixels = crop.random_crop(u, images.shape[2], images.shape[3], self.scale, self.ratio)
+        return pixels, pixels / _sides(images)
+
+    def _draw(self, batch: Batch, view: int) -> tuple[Float[Tensor, "b 4"], Draw]:
+        def now(setting: PerView) -> Number:
+            return setting[view % len(setting)] if isinstance(setting, Sequence) else setting
+
+        if batch.crops:
+            taken, box = batch.crops[view]
+            pixels = (box.new_tensor([0, 0, 1, 1]) * _sides(taken)).long().expand(len(taken), 4)  # all of it
+        else:
+            pixels, box = self._crop(batch.images, batch.key, view)
+        u = uniforms(batch.key, mix(view, LOOK), 4 + DRAWS)
+        strength = [now(self.brightness), now(self.contrast), now(self.saturation), now(self.hue)]
+        blends, hue = random_jitter(u[:, 4:], now(self.jitter), strength, now(self.grey))
+        low, high = self.blur_sigma
+        kernel = gaussian(low + (high - low) * u[:, 2], self._blur_side)
+        chosen = u[:, [0, 1, 3]] < u.new_tensor([now(self.flip), now(self.blur), now(self.solarise)])
+        return box, Draw(pixels, chosen[:, 0], blends, hue, chosen[:, 1], kernel, chosen[:, 2])
+
+    def _render(self, images: UInt8[Tensor, "b 3 H W"], draw: Draw, out: Float[Tensor, "n 3 s s"]) -> None:
+        """Fill `out`, a view for each draw; images that are fewer serve in turn."""
+        mean, std = torch.tensor([self.mean, self.std], device=images.device)[:, :, None, None]
+        for rows in self._chunks(draw):
+            pixels, flipped, blends, hue, blurred, kernel, solarised = (field[rows] for field in draw)
+            x = resample(images.index_select(0, rows % len(images)), pixels, flipped, self.size)
+            x = jitter(x, blends, hue)
+            if _ever(self.blur):
+                x = on_chosen(x, blurred, convolve, kernel)
+            if _ever(self.solarise):
+                x = on_chosen(x, solarised, partial(solarize, threshold=self.solarise_threshold))
+            out[rows] = x.sub_(mean).mul_(1 / std)
+
+    def _chunks(self, draw: Draw) -> Iterator[Int[Tensor, " c"]]:
+        """Rows to work on at a time; on a CPU those that take the same blends, so that the others are left out."""
+        device, values = draw.hue.device, 3 * self.size**2
+        rows = torch.arange(len(draw.hue), device=device)
+        if device.type != "cpu":
+            yield from rows.split(max(1, GPU_CHUNK // values))
+            return
+        early = (draw.blends[:, :EARLY, FACTOR] != 1).sum(1)
+        early[draw.hue == 0] = -1
+        for some in (rows[early == count] for count in range(-1, EARLY + 1)):
+            if len(some):
+                yield from some.tensor_split(min(len(some), ceil(len(some) * values / CPU_CHUNK)))
+
+    @property
+    def _blur_side(self) -> int:
+        tenth = self.size // 10
+        return tenth + 1 - tenth % 2 if self.blur_kernel is None else self.blur_kernel
+
+
+def _ever(probability: PerView) -> bool:
+    return max(probability) > 0 if isinstance(probability, Sequence) else probability > 0
+
+
+def _sides(images: UInt8[Tensor, "b 3 H W"]) -> Int[Tensor, " 4"]:
+    return torch.tensor(images.shape[:1:-1] * 2, device=images.device)  # width, height, width, height

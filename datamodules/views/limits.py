@@ -1,0 +1,44 @@
+"""What the settings of a view source may be."""
+
+from collections.abc import Sequence
+from math import inf
+from typing import Any
+
+from ...ssl.errors import UserError
+
+LIMITS = {
+    "size": (1, inf),
+    "count": (1, inf),
+    "scale": (0, 1),
+    "ratio": (0.01, 100),
+    "flip": (0, 1),
+    "jitter": (0, 1),
+    "brightness": (0, inf),
+    "contrast": (0, inf),
+    "saturation": (0, inf),
+    "hue": (0, 0.5),
+    "grey": (0, 1),
+    "blur": (0, 1),
+    "blur_sigma": (0.01, 100),
+    "solarise": (0, 1),
+    "solarise_threshold": (0, 1),
+    "mean": (-inf, inf),
+    "std": (1e-6, inf),
+}
+LENGTH = {"scale": 2, "ratio": 2, "blur_sigma": 2, "mean": 3, "std": 3}
+INTERVALS = ("scale", "ratio", "blur_sigma")
+
+
+def check(source: Any) -> None:
+    """Refuse a view source with a setting that is out of its limits, of the wrong length or reversed."""
+    for name in LIMITS.keys() & set(dir(source)):
+        value = getattr(source, name)
+        numbers = value if isinstance(value, Sequence) else [value]
+        low, high = LIMITS[name]
+        if not numbers or not all(low <= number <= high for number in numbers):
+            need = f"lie between {low} and {high}" if high < inf else f"be at least {low}"
+            raise UserError(f"views.{name} is {value}: it must {need}")
+        if len(numbers) != LENGTH.get(name, len(numbers)):
+            raise UserError(f"views.{name} is {value}: give {LENGTH[name]} numbers")
+        if name in INTERVALS and numbers[0] > numbers[1]:
+            raise UserError(f"views.{name} is {value}: give the smaller number first")
