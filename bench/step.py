@@ -21,7 +21,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 from sslab.ssl.build import Experiment, build
 
-STEPS, WARM = 8, 2
+STEPS, WARM = 9, 3
+BATCH = {"vit_s": 64}  # of other backbones: 256
 
 
 class Turns(pl.Callback):
@@ -62,6 +63,7 @@ def now(device: torch.device) -> float:
 
 def experiment(backbone: str, views: str) -> Experiment:
     sizes = ["data.source.train=4000", "data.source.test=100", f"trainer.max_steps={STEPS}"]
+    sizes.append(f"data.batch_size={BATCH.get(backbone, 256)}")
     with initialize_config_module("sslab.conf", version_base="1.3"):
         composed = compose("config", [f"backbone={backbone}", f"views={views}", *sizes], return_hydra_config=True)
     HydraConfig.instance().set_config(composed)

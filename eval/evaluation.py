@@ -37,7 +37,7 @@ class Evaluation:
         temperature: of the neighbours' votes.
         seed: of the probe's split, order and initial weights.
         batch_size: images per pass of the backbone.
-        precision: of the backbone, as Lightning names it.
+        precision: of the backbone, as Lightning names it; None: 32-true.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class Evaluation:
         temperature: float = 0.07,
         seed: int = 0,
         batch_size: int = 512,
-        precision: str = "32-true",
+        precision: str | None = None,
     ) -> None:
         self.knn, self.temperature, self.seed = list(knn), temperature, seed
-        self.batch_size, self.precision = batch_size, precision
+        self.batch_size, self.precision = batch_size, precision or "32-true"
 
     def __call__(
         self,

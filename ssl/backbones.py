@@ -81,10 +81,8 @@ def _vit(name: str, size: int, patch: int) -> tuple[nn.Module, str]:
 
 
 def _patch(size: int) -> int:
-    """A patch of 4 to 8 for small images, so that about 8 x 8 of them cover one; 16 otherwise."""
-    if size >= SMALL:
-        return 16
-    return min(8, max(4, size // 8))
+    """A quarter of a small image, from 4 to 8; 16 for others."""
+    return min(8, max(4, size // 4)) if size < SMALL else 16
 
 
 def _small_stem(trunk: Any) -> nn.Module:

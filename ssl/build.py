@@ -42,7 +42,7 @@ def build(config: Config) -> Experiment:
     module = build_module(config, datamodule, training, views)
     rehearse(module, equal_share(datamodule.batch_size, training.processes))
     monitors = [make(node) for node in (config["monitor"] or {}).values()]
-    evaluation = make(config["eval"]) if config["eval"] else None
+    evaluation = make(config["eval"], precision=training.mixed) if config["eval"] else None
     return Experiment(config, module, datamodule, training, monitors, evaluation)
 
 

@@ -67,7 +67,7 @@ class Training(NamedTuple):
             devices=self.devices,
             num_nodes=self.num_nodes,
             strategy=self.strategy,
-            precision=self._precision(),  # pyright: ignore[reportArgumentType]
+            precision=self.mixed,  # pyright: ignore[reportArgumentType]
             sync_batchnorm=self.sync_batchnorm,
             max_steps=total_steps,
             max_epochs=-1,
@@ -83,8 +83,9 @@ class Training(NamedTuple):
             use_distributed_sampler=False,
         )
 
-    def _precision(self) -> str:
-        """bf16 where the hardware computes in it."""
+    @property
+    def mixed(self) -> str:
+        """The precision; for `auto` bf16 where the hardware computes in it."""
         if self.precision != "auto":
             return self.precision
         if self.accelerator != "cpu" and torch.cuda.is_available():

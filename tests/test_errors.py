@@ -59,7 +59,7 @@ def test_a_batch_that_ranks_cannot_share(cli: Cli) -> None:
 
 
 def test_an_image_that_patches_do_not_divide(cli: Cli) -> None:
-    assert "30 px do not divide into patches of 4" in cli.refuse(*SMALL, "backbone=vit_t", "data.size=30")
+    assert "30 px do not divide into patches of 7" in cli.refuse(*SMALL, "backbone=vit_t", "data.size=30")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

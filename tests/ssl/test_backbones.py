@@ -14,11 +14,10 @@ from sslab.ssl.export import load_weights, save_weights
         ("resnet_tiny", 32, 128, 4),
         ("resnet18", 32, 512, 4),
         ("resnet18", 96, 512, 3),
-        ("vit_tiny_patch16_224", 32, 192, 8),
+        ("vit_tiny_patch16_224", 32, 192, 4),
         ("vit_tiny_patch16_224", 64, 192, 8),
         ("vit_tiny_patch16_224", 96, 192, 6),
         ("convnext_atto", 64, 320, 2),
-        ("swin_tiny_patch4_window7_224", 224, 768, 7),
     ],
 )
 def test_pooled_dense_and_tokens_are_one_layer(name: str, size: int, dim: int, grid: int) -> None:
@@ -45,7 +44,7 @@ def test_vit_pools_its_class_token_and_keeps_it_out_of_the_map() -> None:
 
 def test_dense_follows_the_image() -> None:
     """A patch that changes moves its own token most: rows and columns are not swapped."""
-    backbone = Backbone("vit_tiny_patch16_224", 32).eval()
+    backbone = Backbone("vit_tiny_patch16_224", 32, patch=4).eval()
     image = torch.randn(1, 3, 32, 32)
     other = image.clone()
     other[:, :, 4:8, 24:28] += 3  # patch in row 1, column 6
@@ -68,7 +67,7 @@ def test_small_images_keep_their_resolution_and_the_log_says_so(caplog: pytest.L
     assert large.trunk.conv1.stride == (2, 2)
     assert "3x3 stem, stride 1, no pool" in caplog.messages[0]
     assert "stem" not in caplog.messages[1]
-    assert "(patch 4)" in caplog.messages[2]
+    assert "(patch 8)" in caplog.messages[2]
 
 
 def test_convolutions_run_channels_last() -> None:
