@@ -27,9 +27,11 @@ def fit(experiment: Experiment, folder: Path, checkpoint: Path | None) -> torch.
         trainer.loggers[0].resume(step)  # pyright: ignore[reportAttributeAccessIssue]
         log.info("continuing at step %d of %d", step, module.total_steps)
     datamodule.run_folder = folder
-    trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        log.warning("stopped; to go on: python train.py resume=%s", folder)
+        raise
     trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
     device = trainer.strategy.root_device
     return device if rank() == 0 else None
