@@ -98,8 +98,16 @@ def _native_bf16() -> bool:
     return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 
+class _Checkpoint(ModelCheckpoint):
+    """Lightning tells two apart by how often they save, which may be equally often."""
+
+    @property
+    def state_key(self) -> str:
+        return f"checkpoint {self.filename}"
+
+
 def _checkpoint(folder: Path, name: str, every: int, keep: int) -> ModelCheckpoint:
-    return ModelCheckpoint(
+    return _Checkpoint(
         folder,
         filename=name,
         auto_insert_metric_name=False,
