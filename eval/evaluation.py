@@ -114,10 +114,17 @@ class Evaluation:
             yield {**row, "seconds": time.perf_counter() - started}
 
 
-def _accuracy(prediction: Int[Tensor, " n"], test: FeatureStore) -> dict[str, float | int]:
-    hits = (prediction == test.labelled().label).double()
-    value = hits.mean().item()
-    return {"value": value, "standard_error": math.sqrt(value * (1 - value) / len(hits)), "n": len(hits)}
+def _accuracy(prediction: Int[Tensor, " n"], test: FeatureStore) -> dict[str, Any]:
+    """Share of hits, over all and for each class that is there to be tested."""
+    from sklearn.metrics import recall_score  # slow to import, and only needed here
+
+    label = test.labelled().label
+    value, n = (prediction == label).double().mean().item(), len(label)
+    classes = label.unique().tolist()
+    each: Any = None  # scikit-learn's word for no average, which its stubs leave out
+    recall: Any = recall_score(label, prediction, labels=classes, average=each)
+    per_class = {str(c): share for c, share in zip(classes, recall.tolist(), strict=True)}
+    return {"value": value, "standard_error": math.sqrt(value * (1 - value) / n), "n": n, "per_class": per_class}
 
 
 def _obstacle(train: Images, test: Images | None) -> str | None:

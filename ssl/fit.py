@@ -26,7 +26,7 @@ def fit(experiment: Experiment, folder: Path, checkpoint: Path | None) -> torch.
         step = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"]
         trainer.loggers[0].resume(step)  # pyright: ignore[reportAttributeAccessIssue]
         log.info("continuing at step %d of %d", step, module.total_steps)
-    datamodule.run_folder = folder
+    datamodule.run_folder = folder if folder.is_dir() else None  # torchrun's other ranks have none
     try:
         trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C

@@ -70,12 +70,12 @@ def _resumed(folder: Path, asked: run.Config) -> run.Config:
 def _train(config: run.Config, folder: Path | None, checkpoint: Path | None) -> None:
     from .build import build  # torch comes with it: `--help` and a wrong name need not wait
 
-    experiment = build(config)
+    experiment, first = build(config), _first()
     if folder is None:
         folder = _new_folder(config)
-        if os.environ.get("LOCAL_RANK", "0") == "0":
+        if first:
             run.create(folder, config)
-    run.log_to(folder)
+    run.log_to(folder if first else None, logging.INFO if first else logging.WARNING)
     os.environ[FOLDER], os.environ[CHECKPOINT] = str(folder.resolve()), str(checkpoint or "")
     try:
         _execute(experiment, folder, checkpoint)
@@ -102,6 +102,11 @@ def _join(folder: Path) -> None:
 
     run.log_to(None, logging.WARNING)
     fit(build(run.read(folder)), folder, Path(os.environ[CHECKPOINT]) if os.environ[CHECKPOINT] else None)
+
+
+def _first() -> bool:
+    """Whether this is the one process that writes, as far as torchrun or SLURM have said."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
 
 
 def _new_folder(config: run.Config) -> Path:

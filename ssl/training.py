@@ -74,6 +74,7 @@ class Training(NamedTuple):
             accumulate_grad_batches=self.accumulate,
             gradient_clip_val=self.clip,
             deterministic=self.deterministic or None,
+            benchmark=not self.deterministic,
             log_every_n_steps=self.log_every,
             logger=[MetricsCSV(folder), tensorboard, *loggers],
             callbacks=[*callbacks, LearningRateMonitor(), progress, last, *([kept] if kept else [])],

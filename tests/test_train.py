@@ -1,12 +1,14 @@
 """Runs from end to end: what they compute, and what they leave behind."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from cli import SMALL, Cli
+from cli import ROOT, SMALL, Cli
 
 SHORT = (*SMALL, "trainer.max_steps=6", "trainer.precision=32-true")
 
@@ -71,14 +73,17 @@ def test_accumulated_batches_make_one_step(cli: Cli) -> None:
 
 @pytest.mark.slow
 def test_two_ranks_train_as_one(cli: Cli) -> None:
-    """The same batch on one process and on two, through a network without batch statistics: the same weights."""
+    """One process, and two that Lightning or torchrun starts: the same weights where nothing depends on the batch."""
     parts = ("backbone=vit_t", "head.norm=layer", "eval=none", "trainer.max_steps=3", "trainer.log_every=1")
     small = ("data.batch_size=16", "optim=sgd", "trainer.precision=32-true", "loss=dcl", "monitor=none")
     one = cli.run(*SMALL, *parts, *small)
     two = cli.run(*SMALL[1:], "trainer=ddp_cpu", *parts, *small)
-    first, second = weights(one), weights(two)
-    assert all(torch.allclose(first[k], second[k], atol=2e-5) for k in first)
-    assert not list(two.glob("**/*rank*"))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", str(ROOT / "train.py")]
+    subprocess.run([*torchrun, *SMALL[1:], "trainer=ddp_cpu", *parts, *small], cwd=cli.folder, check=True)
+    (other,) = {file.parent for file in cli.runs()} - {one, two}
+    first = weights(one)
+    for run in (two, other):
+        assert all(torch.allclose(first[k], v, atol=2e-5) for k, v in weights(run).items())
 
 
 def test_preview_shows_the_views_and_stops(cli: Cli) -> None:

@@ -78,6 +78,7 @@ def test_values_are_those_of_the_parts(rows):
     found = pick(rows, "trained", "knn_accuracy", 20)
     assert found["value"] == hits.mean().item()
     assert found["standard_error"] == pytest.approx(hits.std(correction=0).item() / 60**0.5)
+    assert found["per_class"] == {str(c): pytest.approx(hits[test.label == c].mean().item()) for c in range(3)}
     outcome = probe(train, test, seed=3)
     linear = pick(rows, "trained", "linear_accuracy")
     assert linear["value"] == (outcome.prediction == test.label).double().mean().item() > 0.9
