@@ -37,7 +37,7 @@ def _explain(error: BaseException) -> str | None:
         case MissingMandatoryValue():
             key = getattr(error, "full_key", None) or re.findall(r"[\w.]+", str(error))[-1]
             return f"{key} has no value: set {key}=…"
-        case ModuleNotFoundError(name=str() as name) if not name.startswith("sslab"):
+        case ModuleNotFoundError() if not str(error.name).startswith("sslab"):
             return f"{str(error).splitlines()[0]}: pip install it, or choose another part"
         case HydraException() | OmegaConfBaseException() if error.__cause__ is None:
             return str(error).splitlines()[0]

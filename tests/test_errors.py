@@ -1,5 +1,6 @@
 """What a user can get wrong is answered in one line, with status 2, and leaves nothing behind."""
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,14 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_last_good_checkpoint(cl
     assert "rows [" in result.err
     checkpoint = torch.load(next(cli.folder.glob("runs/*/*/checkpoints/last.ckpt")), weights_only=True)
     assert f"at step {checkpoint['global_step']} " in result.err
+
+
+@pytest.mark.skipif(importlib.util.find_spec("wandb") is not None, reason="wandb is installed")
+def test_a_package_that_is_not_installed(cli: Cli) -> None:
+    result = cli(*SMALL, "logger=wandb")
+    assert result.code == 2, result.err
+    assert "pip install" in result.err
+    assert "Traceback" not in result.err
 
 
 def test_debug_shows_the_traceback(cli: Cli) -> None:
