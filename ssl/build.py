@@ -16,10 +16,9 @@ from .draws import mix
 from .encoder import Encoder
 from .errors import UserError
 from .module import Module
+from .run import Config
 from .step import Step
 from .training import Training
-
-Config = dict[str, Any]  # resolved, plain containers
 
 
 class Experiment(NamedTuple):
@@ -100,11 +99,10 @@ def make_backbone(config: Config) -> Any:
 def make(node: Mapping[str, Any], seed: int | None = None, **facts: Any) -> Any:
     """The part that `node` describes; its constructor receives those `facts` that it names and `node` leaves out."""
     accepted = inspect.signature(get_object(node["_target_"])).parameters
-    given = {k: v for k, v in facts.items() if k in accepted and node.get(k) is None}
-    if seed is not None and "seed" in accepted and node.get("seed") is None:
-        given["seed"] = seed
     if seed is not None:
         torch.manual_seed(seed)
+        facts["seed"] = seed
+    given = {k: v for k, v in facts.items() if k in accepted and node.get(k) is None}
     # Facts are objects: as arguments of `instantiate` they would be read as configs.
     return instantiate(dict(node), _partial_=True, _convert_="all")(**given)
 

@@ -17,7 +17,7 @@ import yaml
 
 from .errors import UserError
 
-Config = dict[str, Any]
+Config = dict[str, Any]  # resolved, plain containers
 INCIDENTAL = ("name", "runs", "resume", "preview", "debug")  # keys that do not change what is computed
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "timm", "hydra-core", "numpy")
 NOISE = (  # warnings that no user can act on
@@ -81,7 +81,7 @@ def load(file: Path) -> dict[str, Any]:
 
 def refuse_change(old: Config, new: Config, what: str) -> None:
     if identity(old) != identity(new):
-        lines = [f"  {key}: {was} → {now}" for key, was, now in differences(old, new) if key not in INCIDENTAL]
+        lines = [f"  {key}: {was} → {now}" for key, was, now in differences(old, new)]
         raise UserError("\n".join([f"{what}; start a new run instead. The difference:", *lines]))
 
 

@@ -86,3 +86,10 @@ def test_links_lead_somewhere() -> None:
     for file in DOCS:
         for link in re.findall(r"\]\(([^)#:]+)\)", file.read_text()):
             assert (file.parent / link).exists(), f"{file.name}: {link}"
+
+
+def test_the_guide_names_every_choice() -> None:
+    guide = (ROOT / "docs" / "guide.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", guide, re.MULTILINE))
+    for file in (ROOT / "conf").glob("*/*.yaml"):
+        assert file.stem in rows[file.parent.name].split(), f"{file.parent.name}={file.stem}"
