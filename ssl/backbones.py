@@ -29,6 +29,7 @@ class Backbone(nn.Module):
         self.trunk, about = _resnet_tiny() if name == "resnet_tiny" else _timm(name, size, patch)
         self.name, self.size = name, size
         self.dim: int = self.trunk.num_features
+        self.multiple: int = self.trunk.patch_embed.patch_size[0] if _any_size(self.trunk) else 1
         self.convolutional = any(isinstance(m, nn.Conv2d) and m.kernel_size != m.stride for m in self.trunk.modules())
         if self.convolutional:
             self.trunk.to(memory_format=torch.channels_last)
@@ -37,20 +38,26 @@ class Backbone(nn.Module):
         log.info("backbone %s at %d px%s: %.1fM parameters", name, size, about, _millions(self))
 
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> Features:
+        height, width = image.shape[2:]
+        if height % self.multiple or width % self.multiple:
+            raise UserError(
+                f"backbone {self.name} takes images whose sides are multiples of {self.multiple} px, but a view has "
+                f"{width}x{height}: change the size of the views, backbone.patch or the backbone"
+            )
         if self.convolutional:
             image = image.contiguous(memory_format=torch.channels_last)
         last = self.trunk.forward_features(image)
         pooled = self.trunk.forward_head(last, pre_logits=True)
-        dense = self._dense(last)
+        dense = self._dense(last, height, width)
         return Features(pooled, dense, dense.flatten(2).transpose(1, 2))
 
-    def _dense(self, last: Tensor) -> Float[Tensor, "b d h w"]:
+    def _dense(self, last: Tensor, height: int, width: int) -> Float[Tensor, "b d h w"]:
         """The last layer as a map: tokens without their prefix in rows, or channels moved to the front."""
         if last.ndim == 4:
             return last if last.shape[1] == self.dim else last.permute(0, 3, 1, 2)
-        height, width = self.trunk.patch_embed.grid_size
+        grid = self.trunk.patch_embed.dynamic_feat_size((height, width))
         prefix = getattr(self.trunk, "num_prefix_tokens", 0)
-        return last[:, prefix:].transpose(1, 2).unflatten(2, (height, width))
+        return last[:, prefix:].transpose(1, 2).unflatten(2, grid)
 
 
 def _resnet_tiny() -> tuple[nn.Module, str]:
@@ -77,7 +84,17 @@ def _timm(name: str, size: int, patch: int | None) -> tuple[nn.Module, str]:
 def _vit(name: str, size: int, patch: int) -> tuple[nn.Module, str]:
     if size % patch:
         raise UserError(f"images of {size} px do not divide into patches of {patch}: set backbone.patch to a divisor")
-    return timm.create_model(name, num_classes=0, img_size=size, patch_size=patch), f" (patch {patch})"
+    options: dict[str, Any] = {"num_classes": 0, "img_size": size, "patch_size": patch}
+    try:
+        trunk = timm.create_model(name, dynamic_img_size=True, **options)
+    except TypeError:  # its positions cannot be interpolated
+        trunk = timm.create_model(name, **options)
+    return trunk, f" (patch {patch})"
+
+
+def _any_size(trunk: Any) -> bool:
+    """Whether it is a ViT that interpolates its positions, so that small crops may be small."""
+    return getattr(trunk, "dynamic_img_size", False)
 
 
 def _patch(size: int) -> int:

@@ -2,12 +2,12 @@
 
 import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from hydra.utils import get_object, instantiate
+from hydra.utils import get_object
 
 from ..datamodules.datamodule import DataModule
 from ..datamodules.sampler import equal_share
@@ -39,7 +39,8 @@ def build(config: Config) -> Experiment:
     views = make(config["views"])
     datamodule = make(config["data"], views=views, seed=config["seed"], accumulate=training.accumulate)
     module = build_module(config, datamodule, training, views)
-    rehearse(module, equal_share(datamodule.batch_size, training.processes))
+    equal_share(datamodule.batch_size, training.processes)
+    rehearse(module, datamodule.batch_size)
     monitors = [make(node) for node in (config["monitor"] or {}).values()]
     evaluation = make(config["eval"], precision=training.mixed) if config["eval"] else None
     return Experiment(config, module, datamodule, training, monitors, evaluation)
@@ -47,14 +48,18 @@ def build(config: Config) -> Experiment:
 
 def build_module(config: Config, datamodule: DataModule, training: Training, views: Any) -> Module:
     seed = config["seed"]
-    online, target = (_roles(config, name, views.count) for name in ("online_views", "target_views"))
+    online = _roles(config, "online_views", range(views.count), views.count)
+    target = _roles(config, "target_views", views.targets, views.count)
     backbone = make_backbone(config)
     facts: dict[str, Any] = {
         "rows": len(datamodule.train_images),
         "batch_size": datamodule.batch_size,
+        "classes": int(datamodule.train_images.label.max()) + 1,  # 0: no labels
         "steps_per_epoch": datamodule.batches_per_epoch // training.accumulate,
     }
-    head = make(config["head"], seed=mix(seed, 2), in_dim=backbone.dim)
+    total_steps = training.steps(facts["steps_per_epoch"])
+    facts["epochs"] = total_steps / facts["steps_per_epoch"]
+    head = make(config["head"], seed=mix(seed, 2), in_dim=backbone.dim, **facts)
     predictor = make(config["predictor"], seed=mix(seed, 3), in_dim=head.dim)
     encoder = Encoder(backbone, head)
     teacher = make(config["teacher"], encoder=encoder)
@@ -72,7 +77,7 @@ def build_module(config: Config, datamodule: DataModule, training: Training, vie
         make(config["optim"]),
         online,
         target,
-        total_steps=training.steps(facts["steps_per_epoch"]),
+        total_steps=total_steps,
         total_batch=datamodule.batch_size * training.accumulate,
         seed=seed,
         log_every=training.log_every,
@@ -97,18 +102,28 @@ def make_backbone(config: Config) -> Any:
 
 
 def make(node: Mapping[str, Any], seed: int | None = None, **facts: Any) -> Any:
-    """The part that `node` describes; its constructor receives those `facts` that it names and `node` leaves out."""
-    accepted = inspect.signature(get_object(node["_target_"])).parameters
+    """The part that `node` describes, after the parts inside it.
+
+    A constructor receives those `facts` that it names and its node leaves out.
+    """
+    target = get_object(node["_target_"])
+    accepted = inspect.signature(target).parameters
     if seed is not None:
         torch.manual_seed(seed)
         facts["seed"] = seed
     given = {k: v for k, v in facts.items() if k in accepted and node.get(k) is None}
-    # Facts are objects: as arguments of `instantiate` they would be read as configs.
-    return instantiate(dict(node), _partial_=True, _convert_="all")(**given)
+    return target(**{k: _made(v, facts) for k, v in node.items() if k != "_target_"} | given)
 
 
-def _roles(config: Config, name: str, count: int) -> list[int]:
-    views = config[name] if config[name] is not None else list(range(count))
+def _made(value: Any, facts: Mapping[str, Any]) -> Any:
+    """A config value with its nodes replaced by the parts that they describe."""
+    if isinstance(value, Mapping):
+        return make(value, **facts) if "_target_" in value else {k: _made(v, facts) for k, v in value.items()}
+    return [_made(v, facts) for v in value] if isinstance(value, list) else value
+
+
+def _roles(config: Config, name: str, default: Sequence[int], count: int) -> list[int]:
+    views = config[name] if config[name] is not None else list(default)
     if not views or any(not 0 <= v < count for v in views):
         raise UserError(f"{name}={views}, but views.count={count} offers the views 0 to {count - 1}")
     return sorted(views)

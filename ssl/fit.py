@@ -56,9 +56,10 @@ def preview(experiment: Experiment, folder: Path) -> None:
     """A contact sheet of the views of the first batch."""
     from ..datamodules.views.sheet import sheet
 
-    data, views = experiment.datamodule, experiment.config["views"]
+    data = experiment.datamodule
+    views: Any = experiment.module.views
     data.setup("fit")
     batch = next(iter(data.train_dataloader()))
     file = folder / "views.png"
-    sheet(batch, experiment.module.views(batch), views["mean"], views["std"], file)
+    sheet(batch, views(batch), views.mean, views.std, file)
     print(f"wrote {file}")

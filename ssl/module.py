@@ -59,10 +59,11 @@ class Module(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         self.stop_if_not_finite()
-        torch.manual_seed(mix(self.seed, self.global_step, batch_index, self.global_rank))  # dropout, drop path
+        key = mix(self.seed, self.global_step, batch_index)
+        torch.manual_seed(mix(key, self.global_rank))  # dropout, drop path
         with torch.no_grad():
             views = self.views(batch)
-        step = self.embed(batch, views)
+        step = self.embed(batch, views)._replace(key=key)
         for part in self.latent:
             step = part(step)
         loss, terms = self.loss(step)
@@ -84,14 +85,21 @@ class Module(pl.LightningModule):
         features = {v: encoded[v].features for v in self.online_views}
         return Step.of(q, k, batch, views=views, progress=self.progress, features=features)
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        for part in self.modules():
+            if hasattr(part, "before_update"):  # such as prototypes that are not to move yet
+                part.before_update(self.progress)  # pyright: ignore[reportCallIssue]
+
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         progress = self.progress
+        self.optim.set_decay(self.optimizers(), progress)
         super().optimizer_step(*args, **kwargs)
         self.teacher.update(self.encoder, progress)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optim.build([self.encoder, self.predictor, self.latent, self.loss], self.total_batch)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.optim.factor(step, self.total_steps))
+        parts = {"encoder": self.encoder, "predictor": self.predictor, "latent": self.latent, "loss": self.loss}
+        optimizer = self.optim.build(parts, self.total_batch)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.optim.factors(optimizer, self.total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def stop_if_not_finite(self) -> None:

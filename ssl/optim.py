@@ -1,12 +1,18 @@
 """Optimisers and schedules: timm's optimisers, a learning rate that scales with the batch, warm-up and cosine."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
-from timm.optim import create_optimizer_v2  # pyright: ignore[reportPrivateImportUsage]
+from timm.optim import (
+    create_optimizer_v2,  # pyright: ignore[reportPrivateImportUsage]
+    param_groups_weight_decay,  # pyright: ignore[reportPrivateImportUsage]
+)
 from torch import nn
+
+from .errors import UserError
 
 
 class Optim(NamedTuple):
@@ -14,7 +20,9 @@ class Optim(NamedTuple):
 
     The peak learning rate is lr · batch / 256 (`scaling="linear"`), lr · √(batch / 256) (`"sqrt"`) or lr (`"none"`),
     batch being all samples of one optimiser step. It rises linearly over the first `warmup` of all steps and falls
-    by a cosine to `final` of the peak. Norms and biases have no decay (and, under LARS, no trust ratio).
+    by a cosine to `final` of the peak, or to a tenth at each of the `milestones`, fractions of all steps. The
+    parts named in `constant` (encoder, predictor, latent, loss) keep the peak rate throughout. Norms and biases have
+    no decay (and, under LARS, no trust ratio); that of the others goes by a cosine to `final_decay` where one is given.
     """
 
     name: str
@@ -24,6 +32,9 @@ class Optim(NamedTuple):
     scaling: Literal["linear", "sqrt", "none"] = "linear"
     warmup: float = 0.05
     final: float = 0.0
+    milestones: Sequence[float] = ()
+    constant: Sequence[str] = ()
+    final_decay: float | None = None
     options: dict[str, Any] = {}
 
     def peak(self, batch: int) -> float:
@@ -35,12 +46,43 @@ class Optim(NamedTuple):
         warm = round(self.warmup * total)
         if step < warm:
             return (step + 1) / warm
-        angle = math.pi * min(1.0, (step - warm) / max(1, total - warm))
-        return self.final + (1 - self.final) * (1 + math.cos(angle)) / 2
+        after = min(1.0, (step - warm) / max(1, total - warm))
+        if self.milestones:
+            return 0.1 ** sum(step >= milestone * total for milestone in self.milestones)
+        return self.final + (1 - self.final) * _cosine(after)
 
-    def build(self, parts: Iterable[nn.Module], batch: int) -> torch.optim.Optimizer:
-        weights = nn.ModuleList(parts)
+    def factors(self, optimizer: torch.optim.Optimizer, total: int) -> list[Callable[[int], float]]:
+        """The factor of every parameter group as a function of the step."""
+        schedule = partial(self.factor, total=total)
+        return [_one if group["part"] in self.constant else schedule for group in optimizer.param_groups]
+
+    def build(self, parts: Mapping[str, nn.Module], batch: int) -> torch.optim.Optimizer:
+        if unknown := set(self.constant) - set(parts):
+            raise UserError(f"optim.constant names {sorted(unknown)}: choose among {list(parts)}")
+        groups = [
+            {**group, "part": name}
+            for name, part in parts.items()
+            for group in param_groups_weight_decay(part, self.weight_decay)
+            if group["params"]
+        ]
         options = {"momentum": self.momentum} if self.name in ("sgd", "lars") else {}
         return create_optimizer_v2(
-            weights, opt=self.name, lr=self.peak(batch), weight_decay=self.weight_decay, **options, **self.options
+            groups, opt=self.name, lr=self.peak(batch), weight_decay=self.weight_decay, **options, **self.options
         )
+
+    def set_decay(self, optimizer: Any, progress: float) -> None:
+        """The weight decay at `progress`, for the groups that have one."""
+        if self.final_decay is None:
+            return
+        decay = self.final_decay + (self.weight_decay - self.final_decay) * _cosine(progress)
+        for group in optimizer.param_groups:
+            if group["weight_decay"]:
+                group["weight_decay"] = decay
+
+
+def _cosine(progress: float) -> float:
+    return (1 + math.cos(math.pi * progress)) / 2
+
+
+def _one(step: int) -> float:
+    return 1.0

@@ -68,6 +68,7 @@ class Step(NamedTuple):
     batch: Batch
     views: tuple[View, ...]
     progress: float  # optimiser step / total, in [0, 1)
+    key: int  # what randomness common to the whole step derives from, the same on every rank
     features: dict[int, Features]  # per online view
     q: dict[int, Tensor]  # per online view: query embeddings (B, d), (B, H, d) or (B, d, h, w)
     k: dict[int, Tensor]  # per target view: target embeddings of the same shape
@@ -76,8 +77,10 @@ class Step(NamedTuple):
     weight: Float[Tensor, " b"]  # 1
     memory: Float[Tensor, "m d"]  # (0, d): empty
     memory_row: Int[Tensor, " m"]
-    memory_group: Int[Tensor, " m"]
+    memory_group: Int[Tensor, " m"]  # -1: a place not filled yet, of no group
+    memory_label: Int[Tensor, " m"]
     hard: dict[int, Tensor]  # per view: (B, S, d) further negatives; {}: none
+    norms_matter: bool  # False: losses that compare directions normalise the embeddings first
 
     @classmethod
     def of(cls, q: dict[int, Tensor], k: dict[int, Tensor], batch: Batch | None = None, **known: Any) -> "Step":
@@ -89,6 +92,7 @@ class Step(NamedTuple):
         neutral: dict[str, Any] = {
             "views": (),
             "progress": 0.0,
+            "key": 0,
             "features": {},
             "row": batch.row,
             "group": torch.zeros_like(batch.row),
@@ -96,7 +100,9 @@ class Step(NamedTuple):
             "memory": z.new_empty(0, z.shape[-1]),
             "memory_row": batch.row.new_empty(0),
             "memory_group": batch.row.new_empty(0),
+            "memory_label": batch.row.new_empty(0),
             "hard": {},
+            "norms_matter": False,
         }
         return cls(batch, q=q, k=k, **(neutral | known))
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -50,7 +50,8 @@ class Augment:
     Args:
         jitter: probability of colour jitter; the strengths of its four parts follow.
         blur_kernel: side of the blur in pixels, odd; None: a tenth of the view.
-        kind: global or local, for whoever treats views of different scale differently.
+        shrink: by how much the side of the views is less than `size`, as that of multi-crop's small ones is.
+        kind: global, or local, which are no targets unless `target_views` says so.
     """
 
     size: int
@@ -71,14 +72,28 @@ class Augment:
     blur_kernel: int | None = None
     solarise: PerView = 0.0
     solarise_threshold: Number = 0.5
-    kind: str = "global"
+    shrink: int = 1
+    kind: Literal["global", "local"] = "global"
 
     def __post_init__(self) -> None:
         check(self)
-        if self._blur_side not in range(1, 2 * self.size, 2):
+        if self.size % self.shrink:
+            raise UserError(f"views.shrink is {self.shrink}: give a number that divides views.size, {self.size}")
+        if self._blur_side not in range(1, 2 * self.side, 2):
             raise UserError(
-                f"views.blur_kernel is {self.blur_kernel}: give an odd number below {2 * self.size}, twice views.size"
+                f"views.blur_kernel is {self.blur_kernel}: give an odd number below {2 * self.side}, "
+                "twice views.size / views.shrink"
             )
+
+    @property
+    def side(self) -> int:
+        """Of the views, in pixels."""
+        return self.size // self.shrink
+
+    @property
+    def targets(self) -> range:
+        """The numbers of the views that are targets if nothing else is said."""
+        return range(self.count if self.kind == "global" else 0)
 
     def __call__(self, batch: Batch) -> tuple[View, ...]:
         if batch.crops and len(batch.crops) != self.count:
@@ -87,7 +102,7 @@ class Augment:
         boxes, draws = zip(*(self._draw(batch, view) for view in range(self.count)), strict=True)
         draw = Draw(*map(torch.cat, zip(*draws, strict=True)))  # all views are rendered as one
         # Inference mode is quicker than no_grad; what is made inside it could not be trained on.
-        rendered = torch.empty(len(draw.hue), 3, self.size, self.size, device=images.device)
+        rendered = torch.empty(len(draw.hue), 3, self.side, self.side, device=images.device)
         with torch.autocast(images.device.type, enabled=False), torch.inference_mode():
             self._render(images, draw, rendered)
         flipped = draw.flipped.chunk(self.count)
@@ -96,7 +111,7 @@ class Augment:
     def crop_one(self, image: UInt8[Tensor, "3 H W"], key: Int[Tensor, ""], view: int) -> Crop:
         """The crop that view number `view` takes of one image of any size: for workers."""
         pixels, box = self._crop(image[None], key[None], view)
-        return Crop(resample_one(image, pixels[0], self.size)[None], box)
+        return Crop(resample_one(image, pixels[0], self.side)[None], box)
 
     def _crop(
         self, images: UInt8[Tensor, "b 3 H W"], key: Int[Tensor, " b"], view: int
@@ -127,7 +142,7 @@ class Augment:
         mean, std = torch.tensor([self.mean, self.std], device=images.device)[:, :, None, None]
         for rows in self._chunks(draw):
             pixels, flipped, blends, hue, blurred, kernel, solarised = (field[rows] for field in draw)
-            x = resample(images.index_select(0, rows % len(images)), pixels, flipped, self.size)
+            x = resample(images.index_select(0, rows % len(images)), pixels, flipped, self.side)
             x = jitter(x, blends, hue)
             if _ever(self.blur):
                 x = on_chosen(x, blurred, convolve, kernel)
@@ -137,7 +152,7 @@ class Augment:
 
     def _chunks(self, draw: Draw) -> Iterator[Int[Tensor, " c"]]:
         """Rows to work on at a time; on a CPU those that take the same blends, so that the others are left out."""
-        device, values = draw.hue.device, 3 * self.size**2
+        device, values = draw.hue.device, 3 * self.side**2
         rows = torch.arange(len(draw.hue), device=device)
         if device.type != "cpu":
             yield from rows.split(max(1, GPU_CHUNK // values))
@@ -150,7 +165,7 @@ class Augment:
 
     @property
     def _blur_side(self) -> int:
-        tenth = self.size // 10
+        tenth = self.side // 10
         return tenth + 1 - tenth % 2 if self.blur_kernel is None else self.blur_kernel
 
 

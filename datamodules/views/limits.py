@@ -9,6 +9,7 @@ from ...ssl.errors import UserError
 LIMITS = {
     "size": (1, inf),
     "count": (1, inf),
+    "shrink": (1, inf),
     "scale": (0, 1),
     "ratio": (0.01, 100),
     "flip": (0, 1),

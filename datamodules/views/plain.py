@@ -26,6 +26,11 @@ class Plain:
     def __post_init__(self) -> None:
         check(self)
 
+    @property
+    def targets(self) -> range:
+        """The numbers of the views that are targets if nothing else is said."""
+        return range(self.count)
+
     def __call__(self, batch: Batch) -> tuple[View, ...]:
         crop = batch.crops[0] if batch.crops else self._crop(batch.images)
         image = F.normalize(F.to_dtype(crop.image, torch.float32, scale=True), list(self.mean), list(self.std))

@@ -1,34 +1,44 @@
 """Who is contrasted with whom: the one place that knows of ranks, groups, memory and hard negatives."""
 
-from collections.abc import Callable, Collection, Iterator
-from functools import cache, partial, reduce
-from typing import NamedTuple
+from collections.abc import Collection
+from functools import partial
+from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..distributed import gather
 from ..errors import UserError
 from ..step import Step, pairs
-from .logsumexp import CHUNK, log_sum_exp
+from .keep import Keep
+from .logsumexp import CHUNK, Moments, moments
+from .points import Points
 from .precision import embeddings
+from .soft import Soft
+from .weighted import weighted_sum
 
-SOURCES = ("cross", "same")
+SOURCES = ("cross", "same")  # the usual negatives
+ALL_SOURCES = (*SOURCES, "rest", "queries")
+Anchors = Literal["queries", "targets"]
 
 
-class Points(NamedTuple):
-    """Embeddings, each with the image that it shows and the group of that image."""
+class Everyone:
+    """The embeddings of all ranks, gathered when first asked for."""
 
-    z: Float[Tensor, "n d"]
-    row: Int[Tensor, " n"]
-    group: Int[Tensor, " n"]
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self.gathered: dict[int, Tensor] = {}
 
-    def excluded(self, candidates: "Points", part: slice) -> Bool[Tensor, "part m"]:
-        """True where a candidate is no negative of a point: it shows the same image, or is of another group."""
-        same_image = self.row[part, None] == candidates.row
-        return same_image.logical_or_(self.group[part, None] != candidates.group)
+    def points(self, z: Float[Tensor, "n d"]) -> Points:
+        """`z`, one of the step's embeddings, of all ranks."""
+        return Points(*(self._gather(field) for field in local(self.step, z)))
+
+    def _gather(self, x: Tensor) -> Tensor:
+        if id(x) not in self.gathered:
+            self.gathered[id(x)] = gather(x)
+        return self.gathered[id(x)]
 
 
 class Contrast(NamedTuple):
@@ -37,61 +47,109 @@ class Contrast(NamedTuple):
     step: Step
     a: int
     b: int
-    everyone: Callable[[], Step]  # the step with the targets of all ranks, gathered when first asked for
+    everyone: Everyone
 
     @property
     def similarity(self) -> Float[Tensor, " n"]:
         """The cosine of every query and its own target."""
         return (self.step.q[self.a] * self.step.k[self.b]).sum(dim=-1)
 
-    def candidates(self, negatives: Collection[str]) -> Iterator[Points]:
-        """The targets of view b (`cross`) and of view a (`same`) of the global batch, and the memory."""
-        views = {"cross": self.b, "same": self.a}
-        for view in (views[source] for source in SOURCES if source in negatives):
-            if view in self.step.k:
-                yield Points(self.everyone().k[view], self.everyone().row, self.everyone().group)
-        if len(self.step.memory):
-            yield Points(self.step.memory, self.step.memory_row, self.step.memory_group)
+    def candidates(self, sources: Collection[str]) -> Points:
+        """What may be a negative, out of the global batch, and always the memory.
 
-    def repulsion(self, temperature: float, negatives: Collection[str], chunk: int = CHUNK) -> Float[Tensor, " n"]:
-        """Log Σ exp(cosine / temperature) over the negatives of every query, `EMPTY` where there are none."""
-        # Scaled before the product, so that a temperature may be learned, and may differ from row to row.
-        anchor = Points(self.step.q[self.a] / temperature, self.step.row, self.step.group)
-        terms = [
-            log_sum_exp(anchor.z, points.z, partial(anchor.excluded, points), chunk)
-            for points in self.candidates(negatives)
-        ]
-        if self.a in self.step.hard:
-            terms.append(torch.einsum("nd,nsd->ns", anchor.z, self.step.hard[self.a]).logsumexp(dim=1))
-        if not terms:
+        Of the batch it is targets, those of view b (`cross`), of view a (`same`), of other views (`rest`), or the
+        `queries` of view a.
+        """
+        q, k = self.step.q, self.step.k
+        targets = {"cross": [self.b], "same": [self.a], "rest": [v for v in k if v not in (self.a, self.b)]}
+        views = [k[v] for source, some in targets.items() if source in sources for v in some if v in k]
+        points = [self.everyone.points(z) for z in views + ([q[self.a]] if "queries" in sources else [])]
+        if len(self.step.memory):
+            step = self.step
+            points.append(Points(step.memory, step.memory_row, step.memory_group, step.memory_label))
+        if not points and self.a not in self.step.hard:
             raise UserError(
-                f"view {self.a} has no negatives: negatives={list(negatives)} offers none of its targets and "
+                f"view {self.a} has no negatives: negatives={list(sources)} offers none of its targets and "
                 "there is no memory; choose negatives=[cross] or put a queue into `latent`"
             )
-        return reduce(torch.logaddexp, terms)
+        return Points.join(points or [local(self.step, self.step.q[self.a]).part(slice(0))])
+
+    def repulsion(
+        self,
+        temperature: Float[Tensor, " n"],
+        sources: Collection[str],
+        keep: Keep | None = None,
+        without: Soft | None = None,
+        chunk: int = CHUNK,
+        log_sum_only: bool = True,
+    ) -> Moments:
+        """Moments of the cosines with the negatives of every query, weighted by exp(cosine / temperature).
+
+        Negatives are the candidates of other images in the same group, but for those that are as good as the own
+        target in the eyes of `without`; of them, those that `keep` keeps.
+        """
+        anchor, candidates = local(self.step, self.step.q[self.a]), self.candidates(sources)
+        target = local(self.step, self.step.k[self.b].detach())
+
+        def excluded(part: slice, similarity: Float[Tensor, "rows m"]) -> Bool[Tensor, "rows m"]:
+            mask = anchor.part(part).excluded(candidates)
+            if without:
+                mask |= _weights(without, target.part(part), candidates) >= 1
+            return keep(similarity, mask) if keep else mask
+
+        found = moments(anchor.z, candidates.z, 1 / temperature, excluded, chunk, log_sum_only)
+        if self.a not in self.step.hard:
+            return found
+        return _join(found, torch.einsum("nd,nsd->ns", anchor.z, self.step.hard[self.a]), 1 / temperature)
+
+    def attraction(self, soft: Soft, sources: Collection[str], chunk: int = CHUNK) -> Float[Tensor, " n"]:
+        """The mean cosine with the own target, whose weight is 1, and with `soft`'s share of the candidates."""
+        candidates = self.candidates(sources)
+        target = local(self.step, self.step.k[self.b].detach())
+        others, mass = weighted_sum(
+            candidates.z, lambda part: _weights(soft, target.part(part), candidates), len(target.z), chunk
+        )
+        return (self.similarity + (self.step.q[self.a] * others).sum(dim=-1)) / (1 + mass)
 
 
-def check(temperature: float, negatives: Collection[str]) -> None:
+def _weights(soft: Soft, anchor: Points, candidates: Points) -> Float[Tensor, "n m"]:
+    detached = candidates._replace(z=candidates.z.detach())
+    return soft(anchor, detached).masked_fill(anchor.excluded(candidates), 0)
+
+
+def _join(found: Moments, hard: Float[Tensor, "n s"], scale: Float[Tensor, " n"]) -> Moments:
+    """Moments over further negatives, of which every query has its own."""
+    logits = hard * scale[:, None]
+    log_sum = torch.logaddexp(found.log_sum, logits.logsumexp(dim=1))
+    hard_mean = ((logits - log_sum[:, None]).exp() * hard).sum(dim=1)
+    return Moments(log_sum, (found.log_sum - log_sum).exp() * found.mean + hard_mean, found.number + hard.shape[1])
+
+
+def local(step: Step, z: Float[Tensor, "n d"]) -> Points:
+    """Embeddings of this rank's share of the batch, as points."""
+    return Points(z, step.row, step.group, step.batch.label)
+
+
+def check(negatives: Collection[str]) -> None:
     """Refuses what no contrast can be made with."""
-    if temperature <= 0:
-        raise UserError(f"temperature={temperature} divides the cosines: give it a value above 0")
-    if unknown := set(negatives) - set(SOURCES):
-        raise UserError(f"negatives={negatives} names {sorted(unknown)}: choose among {list(SOURCES)}")
+    if unknown := set(negatives) - set(ALL_SOURCES):
+        raise UserError(f"negatives={negatives} names {sorted(unknown)}: choose among {list(ALL_SOURCES)}")
 
 
-def contrasts(step: Step) -> Iterator[Contrast]:
-    """One contrast for every pair of views, of which each needs a query and the other a target."""
-    step = embeddings(step, partial(normalize, dim=-1, eps=1e-12))
-    everyone = cache(partial(_everyone, step))
+def contrasts(step: Step, anchors: Anchors = "queries") -> list[Contrast]:
+    """One contrast for every pair of views, of which each needs a query and the other a target.
+
+    With `anchors="targets"` it is the targets that are told which query is theirs.
+    """
+    if anchors == "targets":
+        step = step._replace(q=step.k, k=step.q)
+    if not step.norms_matter:
+        step = embeddings(step, partial(normalize, dim=-1, eps=1e-12))
     directions = list(pairs(step))
     if not directions:
         raise UserError(
             f"queries of views {list(step.q)} and targets of views {list(step.k)} make no pair of "
             "different views: set views.count to 2 or more, or other online_views and target_views"
         )
-    return (Contrast(step, a, b, everyone) for a, b in directions)
-
-
-def _everyone(step: Step) -> Step:
-    targets = {view: gather(z) for view, z in step.k.items()}
-    return step._replace(k=targets, row=gather(step.row), group=gather(step.group))
+    everyone = Everyone(step)
+    return [Contrast(step, a, b, everyone) for a, b in directions]

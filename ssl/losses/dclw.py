@@ -12,6 +12,7 @@ from ..errors import UserError
 from .contrast import SOURCES, Contrast, check
 from .logsumexp import CHUNK, zero_if_empty
 from .pairwise import PairLoss
+from .temperature import Temperature, temperature_policy
 
 
 class DCLW(PairLoss):
@@ -27,27 +28,28 @@ class DCLW(PairLoss):
 
     def __init__(
         self,
-        temperature: float = 0.1,
+        temperature: float | int | Temperature = 0.1,
         sigma: float = 0.5,
         global_weights: bool = True,
         negatives: Sequence[str] = SOURCES,
         chunk: int = CHUNK,
     ) -> None:
         super().__init__()
-        check(temperature, negatives)
+        check(negatives)
         if sigma <= 0:
             raise UserError(f"sigma={sigma} divides the cosines: give it a value above 0")
-        self.temperature, self.sigma, self.global_weights = temperature, sigma, global_weights
+        self.temperature = temperature_policy(temperature)
+        self.sigma, self.global_weights = sigma, global_weights
         self.negatives, self.chunk = negatives, chunk
 
     def pair(self, contrast: Contrast) -> dict[str, Float[Tensor, " n"]]:
-        similarity = contrast.similarity
-        negative = contrast.repulsion(self.temperature, self.negatives, self.chunk)
+        t, similarity = self.temperature(contrast.step), contrast.similarity
+        negative = contrast.repulsion(t, self.negatives, chunk=self.chunk).log_sum
         weight = self.weights(similarity.detach())
         return {
-            "loss": zero_if_empty(negative) - weight * similarity / self.temperature,
+            "loss": zero_if_empty(negative) - weight * similarity / t,
             "positive_similarity": similarity,
-            "positive_probability": torch.sigmoid(similarity / self.temperature - negative),
+            "positive_probability": torch.sigmoid(similarity / t - negative),
         }
 
     def weights(self, similarity: Float[Tensor, " n"]) -> Float[Tensor, " n"]:

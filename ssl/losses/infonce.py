@@ -6,9 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .contrast import SOURCES, Contrast, check
-from .logsumexp import CHUNK, zero_if_empty
-from .pairwise import PairLoss
+from .contrast import SOURCES, Anchors, Contrast, check
+from .keep import Keep
+from .logsumexp import CHUNK, Moments, zero_if_empty
+from .pairwise import PairLoss, Values
+from .soft import Soft
+from .temperature import Temperature, temperature_policy
 
 
 class InfoNCE(PairLoss):
@@ -19,29 +22,67 @@ class InfoNCE(PairLoss):
         loss  = -s/t + log(exp(s/t) + Σ_u exp(q·u/t))
         loss  = -s/t + log Σ_u exp(q·u/t)                with `decouple`, which is DCL
 
-    `negatives` says which targets of the global batch are negatives: those of the view that the query is compared
-    with (`cross`) and of its own view (`same`). Both is NT-Xent, `cross` alone MoCo v3. A memory and hard negatives,
-    where latent parts provide them, always are: MoCo has `negatives` empty. No target of the same image ever is.
+    `negatives` says which embeddings of the global batch are negatives: the targets of the view that the query is
+    compared with (`cross`), of its own view (`same`), of all other views (`rest`), and the queries of its own view
+    (`queries`). The first two are NT-Xent, `cross` alone MoCo v3, the first three PVC (Shidani et al. 2024). A memory
+    and hard negatives, where latent parts provide them, always are: MoCo has `negatives` empty. No embedding of the
+    same image ever is. `keep` leaves some of them out.
+
+    With `soft` targets, w_u the weight of u relative to the own target's 1, s is (s + Σ_u w_u q·u) / (1 + Σ_u w_u) in
+    the attraction alone: SupCon (Khosla et al. 2020, Eq. 2) has w = 1 for images of the same class. `decouple` then
+    takes the negatives whose weight is 1 from the denominator, too.
+
+    With `anchors="targets"` each target is told its own query from those of others, as NNCLR does.
     """
 
     def __init__(
         self,
-        temperature: float = 0.2,
+        temperature: float | int | Temperature = 0.2,
         decouple: bool = False,
         negatives: Sequence[str] = SOURCES,
+        keep: Keep | None = None,
+        soft: Soft | None = None,
+        anchors: Anchors = "queries",
         chunk: int = CHUNK,
     ) -> None:
         super().__init__()
-        check(temperature, negatives)
-        self.temperature, self.decouple, self.negatives, self.chunk = temperature, decouple, negatives, chunk
+        check(negatives)
+        self.temperature = temperature_policy(temperature)
+        self.decouple, self.negatives, self.chunk = decouple, negatives, chunk
+        self.keep, self.soft, self.anchors = keep, soft, anchors
 
-    def pair(self, contrast: Contrast) -> dict[str, Float[Tensor, " n"]]:
+    def pair(self, contrast: Contrast) -> Values:
+        t = self.temperature(contrast.step)
         similarity = contrast.similarity
-        positive = similarity / self.temperature
-        negative = contrast.repulsion(self.temperature, self.negatives, self.chunk)
-        denominator = zero_if_empty(negative) if self.decouple else torch.logaddexp(positive, negative)
-        return {
+        negative = self.repulsion(contrast, t)
+        positive = similarity / t
+        denominator = zero_if_empty(negative.log_sum) if self.decouple else torch.logaddexp(positive, negative.log_sum)
+        if self.soft:
+            positive = contrast.attraction(self.soft, self.negatives, self.chunk) / t
+        values = {
             "loss": denominator - positive,
             "positive_similarity": similarity,
-            "positive_probability": torch.sigmoid(positive - negative),
+            "positive_probability": torch.sigmoid(similarity / t - negative.log_sum),
         }
+        return values | self.diagnosis(t, negative)
+
+    def repulsion(self, contrast: Contrast, t: Float[Tensor, " n"]) -> Moments:
+        without = self.soft if self.decouple else None
+        brief = not (self.keep or self.temperature.adapts)
+        return contrast.repulsion(t, self.negatives, self.keep, without, self.chunk, log_sum_only=brief)
+
+    def diagnosis(self, t: Float[Tensor, " n"], negative: Moments) -> Values:
+        """What policies have to show, and the derivative of t log mean_u exp(s_u/t) for a temperature that adapts."""
+        shown = {"temperature": t} if self.temperature.varies else {}
+        if self.keep:
+            shown["negatives_kept"] = negative.number
+        if self.temperature.adapts:
+            mean_of_exp = negative.log_sum - negative.number.clamp_min(1).log()
+            shown["temperature_gradient"] = (mean_of_exp - negative.mean / t).masked_fill(negative.number == 0, 0)
+        return shown
+
+    def values(self, contrasts: list[Contrast]) -> Values:
+        values = super().values(contrasts)
+        if self.temperature.adapts:
+            self.temperature.adapt(contrasts[0].step, values.pop("temperature_gradient"))
+        return values

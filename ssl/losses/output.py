@@ -10,7 +10,10 @@ from ..distributed import total, world
 
 
 class Output(NamedTuple):
-    """A loss and what else to log, as one rank's shares: their means over ranks are the global values."""
+    """A loss and what else to log, as one rank's shares: their means over ranks are the global values.
+
+    `mean` is for losses with a value per sample, `whole` for those of the batch as a whole.
+    """
 
     total: Float[Tensor, ""]
     terms: dict[str, Float[Tensor, ""]]  # detached
@@ -21,3 +24,8 @@ class Output(NamedTuple):
         weight = weight.to(loss.dtype)
         share = weight * (world() / total(weight.sum()).clamp_min(torch.finfo(weight.dtype).tiny))
         return cls((share * loss).sum(), {name: (share * value.detach()).sum() for name, value in terms.items()})
+
+    @classmethod
+    def whole(cls, loss: Float[Tensor, ""], **terms: Float[Tensor, ""]) -> "Output":
+        """Values that every rank has computed from the embeddings of all ranks."""
+        return cls(loss, {name: value.detach() for name, value in terms.items()})

@@ -1,24 +1,41 @@
-"""The template of losses that compare two views at a time."""
+"""The templates of losses with a value per image: from all pairs of views at once, or from one pair at a time."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..step import Step
-from .contrast import Contrast, contrasts
+from .contrast import Anchors, Contrast, contrasts
 from .output import Output
 from .precision import full_precision
 
+Values = dict[str, Float[Tensor, " n"]]  # `loss`, and under other names what to log
 
-class PairLoss(nn.Module):
-    """The mean of `pair` over all pairs of views and over the global batch."""
+
+class ContrastLoss(nn.Module):
+    """The mean of `values` over the global batch."""
+
+    anchors: Anchors = "queries"
 
     @full_precision
     def forward(self, step: Step) -> Output:
-        values = [self.pair(contrast) for contrast in contrasts(step)]
-        means = {name: torch.stack([value[name] for value in values]).mean(dim=0) for name in values[0]}
-        return Output.mean(step.weight, **means)
+        return Output.mean(step.weight, **self.values(contrasts(step, self.anchors)))
 
-    def pair(self, contrast: Contrast) -> dict[str, Float[Tensor, " n"]]:
-        """One value per query: `loss`, and under other names what to log."""
+    def values(self, contrasts: list[Contrast]) -> Values:
+        """One value per image, from all pairs of views."""
         raise NotImplementedError
+
+
+class PairLoss(ContrastLoss):
+    """The mean of `pair` over all pairs of views and over the global batch."""
+
+    def values(self, contrasts: list[Contrast]) -> Values:
+        return mean([self.pair(contrast) for contrast in contrasts])
+
+    def pair(self, contrast: Contrast) -> Values:
+        """One value per query."""
+        raise NotImplementedError
+
+
+def mean(pairs: list[Values]) -> Values:
+    return {name: torch.stack([pair[name] for pair in pairs]).mean(dim=0) for name in pairs[0]}

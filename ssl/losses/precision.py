@@ -28,9 +28,15 @@ def at_least_float32(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 
 def embeddings(step: Step, change: Callable[[Tensor], Tensor]) -> Step:
-    """The step with every embedding in it changed."""
+    """The step with every embedding in it changed; queries that are their targets stay the same tensors."""
+    changed: dict[int, Tensor] = {}
+
+    def once(x: Tensor) -> Tensor:
+        if id(x) not in changed:
+            changed[id(x)] = change(x)
+        return changed[id(x)]
 
     def views(z: dict[int, Tensor]) -> dict[int, Tensor]:
-        return {view: change(x) for view, x in z.items()}
+        return {view: once(x) for view, x in z.items()}
 
     return step._replace(q=views(step.q), k=views(step.k), memory=change(step.memory), hard=views(step.hard))

@@ -2,10 +2,12 @@ import logging
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from sslab.ssl.backbones import Backbone
 from sslab.ssl.errors import UserError
 from sslab.ssl.export import load_weights, save_weights
+from timm.layers import resample_abs_pos_embed
 
 
 @pytest.mark.parametrize(
@@ -51,6 +53,39 @@ def test_dense_follows_the_image() -> None:
     with torch.no_grad():
         change = (backbone(image).dense - backbone(other).dense).norm(dim=1)[0]
     assert divmod(int(change.argmax()), 8) == (1, 6)
+
+
+def test_a_small_crop_is_seen_at_interpolated_positions() -> None:
+    backbone, crop = Backbone("vit_tiny_patch16_224", 32).eval(), torch.randn(2, 3, 16, 24)
+    small = timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=(16, 24), patch_size=8).eval()
+    weights = backbone.trunk.state_dict()
+    with torch.no_grad():
+        weights["pos_embed"] = resample_abs_pos_embed(weights["pos_embed"], [2, 3], [4, 4])
+        small.load_state_dict(weights)
+        pooled, dense, tokens = backbone(crop)
+        last = small.forward_features(crop)
+    torch.testing.assert_close(pooled, last[:, 0])
+    torch.testing.assert_close(tokens, last[:, 1:])
+    assert dense.shape == (2, 192, 2, 3)
+
+
+def test_interpolation_leaves_images_of_the_full_size_alone() -> None:
+    torch.manual_seed(0)
+    backbone, image = Backbone("vit_tiny_patch16_224", 32).eval(), torch.randn(2, 3, 32, 32)
+    torch.manual_seed(0)
+    plain = timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=32, patch_size=8).eval()
+    with torch.no_grad():
+        assert torch.equal(backbone(image).pooled, plain(image))
+
+
+def test_a_crop_that_does_not_divide_into_patches_is_refused() -> None:
+    with pytest.raises(UserError, match="sides are multiples of 8 px, but a view has 20x16: change the size"):
+        Backbone("vit_tiny_patch16_224", 32)(torch.randn(2, 3, 16, 20))
+
+
+def test_a_vit_of_one_size_still_takes_it() -> None:
+    backbone = Backbone("vit_relpos_small_patch16_224", 32, patch=8)
+    assert backbone(torch.randn(2, 3, 32, 32)).dense.shape == (2, 384, 4, 4)
 
 
 def test_resnet_tiny_is_tiny() -> None:

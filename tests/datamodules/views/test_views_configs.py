@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 from sslab import conf
 from sslab.datamodules.views.augment import Augment
 from sslab.datamodules.views.plain import Plain
+from sslab.datamodules.views.several import Several
 from sslab.ssl.step import Batch
 
 FOLDER = Path(str(conf.__file__)).parent / "views"
@@ -17,7 +18,9 @@ DATA = {"size": 16, "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}
 def test_makes_views(file: Path) -> None:
     config = OmegaConf.create({"data": DATA, "views": OmegaConf.load(file)})
     source = instantiate(config.views, _convert_="all")
-    assert isinstance(source, Augment | Plain)
+    assert isinstance(source, Augment | Plain | Several)
     views = source(Batch.of(torch.zeros(4, 3, 20, 20, dtype=torch.uint8)))
-    assert [view.image.shape for view in views] == [(4, 3, 16, 16)] * 2
+    assert [view.image.shape for view in views[:2]] == [(4, 3, 16, 16)] * 2
+    assert all(view.image.shape == (4, 3, 8, 8) for view in views[2:])
+    assert list(source.targets) == [0, 1]
     assert all(view.image.isfinite().all() for view in views)

@@ -1,0 +1,60 @@
+"""Redundancy reduction: two views have the identity as their cross-correlation."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import batch_norm
+
+from ..step import Step
+from .whole import BatchLoss
+
+
+class BarlowTwins(BatchLoss):
+    """Correlates every dimension with itself across views, and with no other one (Zbontar et al. 2021, Eq. 1).
+
+    With C the cross-correlation (D, D) of the dimensions of two views over the global batch:
+
+        loss = scale · (Σ_i (1 - C_ii)² + off_diagonal · Σ_{i≠j} C_ij²)
+
+    Dimensions are standardised as by a batch norm: with the biased variance, and 1e-5 added to it.
+    """
+
+    def __init__(self, off_diagonal: float = 0.0051, scale: float = 1.0) -> None:
+        super().__init__()
+        self.off_diagonal, self.scale = off_diagonal, scale
+
+    def pair(
+        self, query: Float[Tensor, "n d"], target: Float[Tensor, "n d"], step: Step
+    ) -> dict[str, Float[Tensor, ""]]:
+        a, b = (batch_norm(z, None, None, training=True) for z in (query, target))
+        correlation = products(a, b) / len(a)  # (D, D)
+        on_diagonal = correlation.diagonal()
+        invariance = (1 - on_diagonal).square().sum()
+        redundancy = (correlation - torch.diag(on_diagonal)).square().sum()
+        return {
+            "loss": self.scale * (invariance + self.off_diagonal * redundancy),
+            "invariance": invariance,
+            "redundancy": redundancy,
+        }
+
+
+def products(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
+    """Σ_n a_ni b_nj, whose gradient is as precise as its value also where autocast is on in the backward pass."""
+    return _Products.apply(a, b)  # pyright: ignore[reportReturnType]
+
+
+class _Products(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx.save_for_backward(a, b)
+        return a.T @ b
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        a, b = ctx.saved_tensors
+        with torch.autocast(a.device.type, enabled=False):
+            return b @ gradient.T, a @ gradient

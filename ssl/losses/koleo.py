@@ -1,0 +1,63 @@
+"""Spread of the embeddings over the sphere, as a term beside another loss."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from ..step import Step
+from .contrast import Everyone, local
+from .logsumexp import CHUNK
+from .output import Output
+from .points import Points
+from .precision import full_precision
+
+EPSILON = 1e-8
+
+
+class KoLeo(nn.Module):
+    """The Kozachenko-Leonenko estimate of the entropy, negated (Sablayrolles et al. 2019).
+
+    With d_i the distance of query i, a unit vector, to the nearest query of its view that shows another image of its
+    group in the global batch:
+
+        loss_i = -log d_i
+
+    as a mean over views, of which one is enough. At d_i below 1e-8 it is flat, and 0 for an image without others.
+    """
+
+    def __init__(self, chunk: int = CHUNK) -> None:
+        super().__init__()
+        self.chunk = chunk
+
+    @full_precision
+    def forward(self, step: Step) -> Output:
+        step = step._replace(q={view: normalize(z, dim=-1, eps=1e-12) for view, z in step.q.items()})
+        everyone = Everyone(step)
+        values = [self.view(local(step, z), everyone.points(z)) for z in step.q.values()]
+        loss, distance = (torch.stack(value).mean(dim=0) for value in zip(*values, strict=True))
+        return Output.mean(step.weight, loss=loss, nearest_distance=distance)
+
+    def view(self, query: Points, everyone: Points) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+        """The loss, and the distance itself."""
+        neighbour, found = nearest(query, everyone, 1, self.chunk)
+        squared = (query.z - everyone.z[neighbour[:, 0]]).square().sum(dim=1).masked_fill(~found[:, 0], 1)
+        return -0.5 * (squared + EPSILON**2).log(), squared.detach().sqrt()
+
+
+def nearest(
+    query: Points, candidates: Points, count: int, chunk: int = CHUNK
+) -> tuple[Int[Tensor, "n {count}"], Bool[Tensor, "n {count}"]]:
+    """The `count` most similar candidates that every query may be contrasted with, and whether there are as many.
+
+    Similarities are formed `chunk` at a time, and have no gradient. Where there are too few, others fill the places.
+    """
+    rows = max(1, chunk // len(candidates.z))
+    parts = [query.part(slice(start, start + rows)) for start in range(0, len(query.z), rows)]
+    column = candidates.z.detach().T
+    found = [
+        (part.z.detach() @ column).masked_fill_(part.excluded(candidates), -torch.inf).topk(count, dim=1)
+        for part in parts
+    ]
+    values, neighbours = (torch.cat(some) for some in zip(*found, strict=True))
+    return neighbours, values != -torch.inf

@@ -1,0 +1,48 @@
+"""The template of losses that compare how two views are spread over prototypes."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..errors import UserError
+from ..step import Step, pairs
+from .output import Output
+from .precision import full_precision
+
+
+class PrototypeLoss(nn.Module):
+    """Cross-entropy of what targets are assigned to and what queries predict, over all pairs of views.
+
+    Embeddings are scores, one per prototype (`head=prototypes`): they are not normalised. With p_b the assignment of
+    the target of view b, a constant, q_a the query's scores and t the temperature:
+
+        loss = -Σ_c p_b(c) log softmax(q_a / t)(c)
+
+    It is the entropy of p_b, which has no gradient, plus the divergence (`kl`) of the prediction from it.
+    """
+
+    def __init__(self, temperature: float) -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise UserError(f"temperature={temperature} divides the scores: give it a value above 0")
+        self.temperature = temperature
+
+    @full_precision
+    def forward(self, step: Step) -> Output:
+        directions = list(pairs(step))
+        if not directions:
+            raise UserError(
+                f"queries of views {list(step.q)} and targets of views {list(step.k)} make no pair of "
+                "different views: set views.count to 2 or more, or other online_views and target_views"
+            )
+        assigned = self.assign({view: k.detach() for view, k in step.k.items()}, step)
+        predicted = {view: (q / self.temperature).log_softmax(dim=1) for view, q in step.q.items()}
+        losses = [-(assigned[b] * predicted[a]).sum(dim=1) for a, b in directions]
+        entropies = {view: torch.special.entr(p).sum(dim=1) for view, p in assigned.items()}
+        loss = torch.stack(losses).mean(dim=0)
+        entropy = torch.stack([entropies[b] for _, b in directions]).mean(dim=0)
+        return Output.mean(step.weight, loss, entropy=entropy, kl=loss - entropy)
+
+    def assign(self, target: dict[int, Float[Tensor, "n c"]], step: Step) -> dict[int, Float[Tensor, "n c"]]:
+        """What every target is to be predicted as: a distribution over the prototypes."""
+        raise NotImplementedError

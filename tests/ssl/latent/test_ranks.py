@@ -1,0 +1,77 @@
+"""What ranks make of their shares is what one process makes of the whole."""
+
+from typing import Any
+
+import pytest
+import torch
+from ranks import outcomes
+from sslab.ssl.distributed import rank, world
+from sslab.ssl.draws import keys
+from sslab.ssl.latent.ft import FeatureTransform
+from sslab.ssl.latent.mochi import MoCHi
+from sslab.ssl.latent.neighbours import Neighbours
+from sslab.ssl.latent.queue import Queue
+from sslab.ssl.latent.whiten import Whiten
+from sslab.ssl.step import Batch, Step
+from torch import Tensor
+
+IMAGES, DIM, STEPS = 8, 6, 3
+
+
+def share(x: Tensor) -> Tensor:
+    return x.tensor_split(world())[rank()]
+
+
+def step(number: int) -> Step:
+    z = torch.randn(2, IMAGES, DIM, generator=torch.Generator().manual_seed(number), dtype=torch.float64)
+    batch = Batch.of(
+        torch.zeros(IMAGES // world(), 3, 0, 0, dtype=torch.uint8),
+        row=share(torch.arange(IMAGES) + number * IMAGES // 2),
+        key=share(keys(number, torch.arange(IMAGES))),
+        label=share(torch.arange(IMAGES) % 3),
+    )
+    return Step.of({0: share(z[0])}, {1: share(z[1])}, batch, group=share(torch.arange(IMAGES) % 2), key=number)
+
+
+def walk() -> dict[str, Any]:
+    queue = Queue(2 * IMAGES, DIM, IMAGES).double()
+    for number in range(STEPS):
+        offered = queue(step(number))
+    transformed = FeatureTransform(dimensions="both")(offered)
+    z = share(torch.randn(IMAGES, DIM, generator=torch.Generator().manual_seed(9), dtype=torch.float64))
+    z.requires_grad_()
+    white = Whiten(2, 1e-3, DIM, IMAGES)(Step.of({0: z}, {1: step(0).k[1]})).q[0]
+    (white * step(1).q[0]).sum().backward()
+    return {
+        "whole": {**queue.state_dict(), "memory": offered.memory, "mixed": transformed.memory},
+        "shares": {
+            "neighbours": Neighbours()(offered).k[1],
+            "hard": MoCHi(4, 3, 2)(offered).hard[0],
+            "q": transformed.q[0],
+            "k": transformed.k[1],
+            "white": white.detach(),
+            "gradient": z.grad,
+        },
+    }
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[Any]]:
+    return {1: [walk()]} | outcomes(walk, (2, 4), tmp_path_factory.mktemp("ranks"))
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_every_rank_has_the_queue_of_one_process(results, size):
+    expected = results[1][0]["whole"]
+    for outcome in results[size]:
+        for name, value in expected.items():
+            assert torch.equal(outcome["whole"][name], value), name
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_shares_make_up_what_one_process_does(results, size):
+    for name, expected in results[1][0]["shares"].items():
+        together = torch.cat([outcome["shares"][name] for outcome in results[size]])
+        # λ is drawn in float32, whose last bit depends on where a processor cuts a tensor into vectors.
+        error = 1e-6 if name in ("q", "k") else 1e-12
+        torch.testing.assert_close(together, expected, rtol=error, atol=error)
