@@ -22,6 +22,8 @@ class Prototypes(nn.Module):
     softmax sees them divided by a temperature of .05.
     """
 
+    scores = True  # what it gives is no embedding
+
     def __init__(
         self,
         in_dim: int,

@@ -39,17 +39,21 @@ class Backbone(nn.Module):
 
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> Features:
         height, width = image.shape[2:]
-        if height % self.multiple or width % self.multiple:
-            raise UserError(
-                f"backbone {self.name} takes images whose sides are multiples of {self.multiple} px, but a view has "
-                f"{width}x{height}: change the size of the views, backbone.patch or the backbone"
-            )
+        self.check(height, width)
         if self.convolutional:
             image = image.contiguous(memory_format=torch.channels_last)
         last = self.trunk.forward_features(image)
         pooled = self.trunk.forward_head(last, pre_logits=True)
         dense = self._dense(last, height, width)
         return Features(pooled, dense, dense.flatten(2).transpose(1, 2))
+
+    def check(self, height: int, width: int) -> None:
+        """Refuse views that do not divide into patches."""
+        if height % self.multiple or width % self.multiple:
+            raise UserError(
+                f"backbone {self.name} takes images whose sides are multiples of {self.multiple} px, but a view has "
+                f"{width}x{height}: change the size of the views, backbone.patch or the backbone"
+            )
 
     def _dense(self, last: Tensor, height: int, width: int) -> Float[Tensor, "b d h w"]:
         """The last layer as a map: tokens without their prefix in rows, or channels moved to the front."""

@@ -36,9 +36,11 @@ def build(config: Config) -> Experiment:
     check(config)
     training = make(config["trainer"])
     training.check()
+    optim = make(config["optim"])
+    optim.check()
     views = make(config["views"])
     datamodule = make(config["data"], views=views, seed=config["seed"], accumulate=training.accumulate)
-    module = build_module(config, datamodule, training, views)
+    module = build_module(config, datamodule, training, views, optim)
     equal_share(datamodule.batch_size, training.processes)
     rehearse(module, datamodule.batch_size)
     monitors = [make(node) for node in (config["monitor"] or {}).values()]
@@ -46,11 +48,13 @@ def build(config: Config) -> Experiment:
     return Experiment(config, module, datamodule, training, monitors, evaluation)
 
 
-def build_module(config: Config, datamodule: DataModule, training: Training, views: Any) -> Module:
+def build_module(config: Config, datamodule: DataModule, training: Training, views: Any, optim: Any) -> Module:
     seed = config["seed"]
     online = _roles(config, "online_views", range(views.count), views.count)
     target = _roles(config, "target_views", views.targets, views.count)
     backbone = make_backbone(config)
+    for side in views.sides:
+        backbone.check(side, side)
     facts: dict[str, Any] = {
         "rows": len(datamodule.train_images),
         "batch_size": datamodule.batch_size,
@@ -63,7 +67,7 @@ def build_module(config: Config, datamodule: DataModule, training: Training, vie
     predictor = make(config["predictor"], seed=mix(seed, 3), in_dim=head.dim)
     encoder = Encoder(backbone, head)
     teacher = make(config["teacher"], encoder=encoder)
-    facts["dim"] = head.dim
+    facts |= {"dim": head.dim, "scores": getattr(head, "scores", False)}
     latent = [make(node, seed=mix(seed, 4, i), **facts) for i, node in enumerate((config["latent"] or {}).values())]
     loss = make(config["loss"], seed=mix(seed, 5), **facts)
     return Module(
@@ -74,7 +78,7 @@ def build_module(config: Config, datamodule: DataModule, training: Training, vie
         teacher,
         latent,
         loss,
-        make(config["optim"]),
+        optim,
         online,
         target,
         total_steps=total_steps,
@@ -106,6 +110,8 @@ def make(node: Mapping[str, Any], seed: int | None = None, **facts: Any) -> Any:
 
     A constructor receives those `facts` that it names and its node leaves out.
     """
+    if "_target_" not in node:
+        raise UserError(f"{', '.join(node)} is set for a part that is not chosen: choose it, or leave its settings out")
     target = get_object(node["_target_"])
     accepted = inspect.signature(target).parameters
     if seed is not None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .draws import mix
 from .encoder import Encoder
 from .errors import UserError
-from .optim import Optim
+from .optim import PARTS, Optim
 from .step import Batch, Step, View
 
 
@@ -97,7 +97,7 @@ class Module(pl.LightningModule):
         self.teacher.update(self.encoder, progress)
 
     def configure_optimizers(self) -> Any:
-        parts = {"encoder": self.encoder, "predictor": self.predictor, "latent": self.latent, "loss": self.loss}
+        parts = {name: self.get_submodule(name) for name in PARTS}
         optimizer = self.optim.build(parts, self.total_batch)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.optim.factors(optimizer, self.total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -14,6 +14,8 @@ from torch import nn
 
 from .errors import UserError
 
+PARTS = ("encoder", "predictor", "latent", "loss")
+
 
 class Optim(NamedTuple):
     """How weights are updated.
@@ -56,9 +58,11 @@ class Optim(NamedTuple):
         schedule = partial(self.factor, total=total)
         return [_one if group["part"] in self.constant else schedule for group in optimizer.param_groups]
 
+    def check(self) -> None:
+        if unknown := set(self.constant) - set(PARTS):
+            raise UserError(f"optim.constant names {sorted(unknown)}: choose among {', '.join(PARTS)}")
+
     def build(self, parts: Mapping[str, nn.Module], batch: int) -> torch.optim.Optimizer:
-        if unknown := set(self.constant) - set(parts):
-            raise UserError(f"optim.constant names {sorted(unknown)}: choose among {list(parts)}")
         groups = [
             {**group, "part": name}
             for name, part in parts.items()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from cli import SMALL, Cli
+from PIL import Image
 
 
 def test_an_unknown_choice_gets_its_neighbours(cli: Cli) -> None:
@@ -79,6 +80,47 @@ def test_views_that_do_not_exist(cli: Cli) -> None:
 
 def test_a_loss_of_pairs_with_one_view(cli: Cli) -> None:
     assert "views.count" in cli.refuse(*SMALL, "views.count=1")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ("loss=barlow views.count=1", "views.count to 2 or more"),
+        ("loss=mv_dhel views.count=1", "views.count to 2 or more"),
+        ("loss=swav head=prototypes views.count=1", "views.count to 2 or more"),
+        ("loss=swav", "head=prototypes"),
+        ("loss.negatives=[]", "no negatives"),
+        ("loss.negatives=[crss]", "names ['crss']: choose among ['cross'"),
+        ("loss=groco loss.k_neg=32", "k_neg=32 needs batches of 33 or more images"),
+        ("loss=wmse", "data.batch_size=32"),
+        ("loss=wmse loss.whitening_size=16 head.dim=16", "no invertible covariance of 16 dimensions"),
+        ("loss=sogclr +loss/temperature=learned", "learned temperature gets no gradient"),
+        ("loss=dcl +loss/temperature=learned loss.temperature.start=3.0", "start=3.0 lies outside"),
+        ("loss=sum loss.weights.koleo=1 +loss.weights.dcl=1", "names ['dcl']: the losses are infonce, koleo"),
+        ("latent=[queue] latent.queue.size=100", "queue of size=100 does not hold whole batches of 32 targets"),
+        ("latent=[queue] latent.queue.size=96", "queue of size=96 does not hold whole batches of 64 targets"),
+        ("latent=[queue] latent.queue.size=128 latent.queue.views=[2]", "queue is to hold views [2]"),
+        ("latent=[mochi]", "MoCHi works on the memory of the step, but that is empty"),
+        ("latent=[neighbours]", "Neighbours works on the memory of the step, but that is empty"),
+        ("latent=[queue,ft]", "2 pairs of views are compared: set online_views=[0] target_views=[1]"),
+        ("latent=[queue,whiten] latent.whiten.groups=8", "put whiten before queue"),
+        ("latent=[whiten] latent.whiten.groups=3", "128 channels do not split into groups=3"),
+        ("experiment=mocov2 latent=[]", "size is set for a part that is not chosen"),
+        ("optim.constant=[heads]", "optim.constant names ['heads']"),
+        ("views=multicrop backbone=vit_t backbone.patch=32", "multiples of 32 px, but a view has 16x16"),
+    ],
+)
+def test_parts_that_do_not_fit_together(cli: Cli, overrides: str, expected: str) -> None:
+    assert expected in cli.refuse(*SMALL, *overrides.split())
+
+
+def test_a_loss_of_labels_on_images_without(cli: Cli) -> None:
+    for i in range(40):
+        file = cli.folder / "images" / f"{i}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.effect_noise((32, 32), 50).save(file)
+    arguments = ("data=folder", "data.root=images", "data.size=32", "data.batch_size=8", "trainer=cpu")
+    assert "needs labels" in cli.refuse(*arguments, "loss=supcon")
 
 
 def test_folders_and_files_that_cannot_be_resumed(cli: Cli) -> None:

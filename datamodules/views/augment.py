@@ -91,6 +91,11 @@ class Augment:
         return self.size // self.shrink
 
     @property
+    def sides(self) -> set[int]:
+        """Of all views that it makes."""
+        return {self.side}
+
+    @property
     def targets(self) -> range:
         """The numbers of the views that are targets if nothing else is said."""
         return range(self.count if self.kind == "global" else 0)

@@ -27,6 +27,11 @@ class Plain:
         check(self)
 
     @property
+    def sides(self) -> set[int]:
+        """Of all views that it makes, in pixels."""
+        return {self.size}
+
+    @property
     def targets(self) -> range:
         """The numbers of the views that are targets if nothing else is said."""
         return range(self.count)

@@ -54,6 +54,11 @@ class Several:
         return [view for view, (_, source, own) in enumerate(self._views) if own in source.targets]
 
     @property
+    def sides(self) -> set[int]:
+        """Of all views that it makes, in pixels."""
+        return set[int]().union(*(source.sides for source in self.sources.values()))
+
+    @property
     def mean(self) -> Sequence[Number]:
         return self._views[0][1].mean
 

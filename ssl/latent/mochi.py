@@ -7,9 +7,9 @@ from torch.nn.functional import normalize
 
 from ..draws import mix, uniforms
 from ..errors import UserError
+from ..losses.nearest import CHUNK, nearest
 from ..losses.points import Points
 from ..step import Step
-from .nearest import CHUNK, nearest
 from .part import Part
 
 STREAM = 60  # of random numbers

@@ -5,8 +5,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ..losses.nearest import CHUNK, nearest
 from ..step import Step
-from .nearest import CHUNK, nearest
 from .part import Part
 
 

@@ -1,14 +1,12 @@
 """Redundancy reduction: two views have the identity as their cross-correlation."""
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import batch_norm
 
 from ..step import Step
+from .products import products
 from .whole import BatchLoss
 
 
@@ -39,22 +37,3 @@ class BarlowTwins(BatchLoss):
             "invariance": invariance,
             "redundancy": redundancy,
         }
-
-
-def products(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
-    """Σ_n a_ni b_nj, whose gradient is as precise as its value also where autocast is on in the backward pass."""
-    return _Products.apply(a, b)  # pyright: ignore[reportReturnType]
-
-
-class _Products(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx.save_for_backward(a, b)
-        return a.T @ b
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        a, b = ctx.saved_tensors
-        with torch.autocast(a.device.type, enabled=False):
-            return b @ gradient.T, a @ gradient

@@ -11,7 +11,8 @@ from torch.nn.functional import normalize
 
 from ..distributed import gather
 from ..errors import UserError
-from ..step import Step, pairs
+from ..step import Step
+from .directions import directions
 from .keep import Keep
 from .logsumexp import CHUNK, Moments, moments
 from .points import Points
@@ -145,11 +146,5 @@ def contrasts(step: Step, anchors: Anchors = "queries") -> list[Contrast]:
         step = step._replace(q=step.k, k=step.q)
     if not step.norms_matter:
         step = embeddings(step, partial(normalize, dim=-1, eps=1e-12))
-    directions = list(pairs(step))
-    if not directions:
-        raise UserError(
-            f"queries of views {list(step.q)} and targets of views {list(step.k)} make no pair of "
-            "different views: set views.count to 2 or more, or other online_views and target_views"
-        )
     everyone = Everyone(step)
-    return [Contrast(step, a, b, everyone) for a, b in directions]
+    return [Contrast(step, a, b, everyone) for a, b in directions(step)]

@@ -29,6 +29,7 @@ class DINO(PrototypeLoss):
         momentum: of the centre.
         dim: number of prototypes; left out, the centre takes its size from the first batch.
         epochs: length of the run.
+        scores: whether the head gives scores.
     """
 
     def __init__(
@@ -40,8 +41,9 @@ class DINO(PrototypeLoss):
         momentum: float = 0.9,
         dim: int = 1,
         epochs: float = 100.0,
+        scores: bool = True,
     ) -> None:
-        super().__init__(temperature)
+        super().__init__(temperature, scores)
         if min(start, end) <= 0 or not 0 <= momentum < 1:
             raise UserError(f"start={start}, end={end}, momentum={momentum}: expected above 0, above 0, and in [0, 1)")
         self.start, self.end, self.warmup_epochs, self.epochs = start, end, warmup_epochs, epochs

@@ -10,8 +10,7 @@ from torch.nn.functional import pad
 
 from ..errors import UserError
 from .contrast import Contrast, local
-from .koleo import nearest
-from .logsumexp import CHUNK
+from .nearest import CHUNK, nearest
 from .pairwise import ContrastLoss, Values, mean
 from .sorting import among_lowest
 
@@ -67,9 +66,12 @@ class GroCo(ContrastLoss):
         step, a = contrast.step, contrast.a
         candidates = contrast.candidates(["same"] if a in step.k else ["cross", "rest"])
         count = min(self.k_neg, len(candidates.z))
-        index, found = nearest(local(step, step.q[a]), candidates, count, self.chunk)
+        query = local(step, step.q[a].detach())
+        similarity, place = nearest(
+            query.z, candidates.z.detach(), lambda part: query.part(part).excluded(candidates), count, self.chunk
+        )
         # Once more for the few that are left, now with a gradient.
-        highest = cosines(step.q[a], candidates.z[index]).masked_fill(~found, FARTHEST)
+        highest = cosines(step.q[a], candidates.z[place]).masked_fill(similarity == -torch.inf, FARTHEST)
         if a in step.hard:
             highest = torch.cat([highest, cosines(step.q[a], step.hard[a])], dim=1)
         ascending = highest.sort(dim=1).values[:, -self.k_neg :]

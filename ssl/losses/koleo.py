@@ -1,13 +1,13 @@
 """Spread of the embeddings over the sphere, as a term beside another loss."""
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from ..step import Step
 from .contrast import Everyone, local
-from .logsumexp import CHUNK
+from .nearest import CHUNK, nearest
 from .output import Output
 from .points import Points
 from .precision import full_precision
@@ -40,24 +40,9 @@ class KoLeo(nn.Module):
 
     def view(self, query: Points, everyone: Points) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
         """The loss, and the distance itself."""
-        neighbour, found = nearest(query, everyone, 1, self.chunk)
-        squared = (query.z - everyone.z[neighbour[:, 0]]).square().sum(dim=1).masked_fill(~found[:, 0], 1)
+        similarity, neighbour = nearest(
+            query.z.detach(), everyone.z.detach(), lambda part: query.part(part).excluded(everyone), 1, self.chunk
+        )
+        alone = similarity[:, 0] == -torch.inf
+        squared = (query.z - everyone.z[neighbour[:, 0]]).square().sum(dim=1).masked_fill(alone, 1)
         return -0.5 * (squared + EPSILON**2).log(), squared.detach().sqrt()
-
-
-def nearest(
-    query: Points, candidates: Points, count: int, chunk: int = CHUNK
-) -> tuple[Int[Tensor, "n {count}"], Bool[Tensor, "n {count}"]]:
-    """The `count` most similar candidates that every query may be contrasted with, and whether there are as many.
-
-    Similarities are formed `chunk` at a time, and have no gradient. Where there are too few, others fill the places.
-    """
-    rows = max(1, chunk // len(candidates.z))
-    parts = [query.part(slice(start, start + rows)) for start in range(0, len(query.z), rows)]
-    column = candidates.z.detach().T
-    found = [
-        (part.z.detach() @ column).masked_fill_(part.excluded(candidates), -torch.inf).topk(count, dim=1)
-        for part in parts
-    ]
-    values, neighbours = (torch.cat(some) for some in zip(*found, strict=True))
-    return neighbours, values != -torch.inf

@@ -5,7 +5,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..step import Step, pairs
+from ..step import Step
+from .directions import directions
 from .output import Output
 from .precision import full_precision
 
@@ -21,26 +22,23 @@ class PrototypeLoss(nn.Module):
     It is the entropy of p_b, which has no gradient, plus the divergence (`kl`) of the prediction from it.
     """
 
-    def __init__(self, temperature: float) -> None:
+    def __init__(self, temperature: float, scores: bool = True) -> None:
         super().__init__()
+        if not scores:
+            raise UserError("this loss compares scores of prototypes, but the head gives embeddings: head=prototypes")
         if temperature <= 0:
             raise UserError(f"temperature={temperature} divides the scores: give it a value above 0")
         self.temperature = temperature
 
     @full_precision
     def forward(self, step: Step) -> Output:
-        directions = list(pairs(step))
-        if not directions:
-            raise UserError(
-                f"queries of views {list(step.q)} and targets of views {list(step.k)} make no pair of "
-                "different views: set views.count to 2 or more, or other online_views and target_views"
-            )
+        compared = directions(step)
         assigned = self.assign({view: k.detach() for view, k in step.k.items()}, step)
         predicted = {view: (q / self.temperature).log_softmax(dim=1) for view, q in step.q.items()}
-        losses = [-(assigned[b] * predicted[a]).sum(dim=1) for a, b in directions]
+        losses = [-(assigned[b] * predicted[a]).sum(dim=1) for a, b in compared]
         entropies = {view: torch.special.entr(p).sum(dim=1) for view, p in assigned.items()}
         loss = torch.stack(losses).mean(dim=0)
-        entropy = torch.stack([entropies[b] for _, b in directions]).mean(dim=0)
+        entropy = torch.stack([entropies[b] for _, b in compared]).mean(dim=0)
         return Output.mean(step.weight, loss, entropy=entropy, kl=loss - entropy)
 
     def assign(self, target: dict[int, Float[Tensor, "n c"]], step: Step) -> dict[int, Float[Tensor, "n c"]]:

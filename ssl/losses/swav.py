@@ -24,8 +24,10 @@ class SwAV(PrototypeLoss):
     the balance. The Sinkhorn centring of DINOv2 is this loss with teacher=ema.
     """
 
-    def __init__(self, temperature: float = 0.1, epsilon: float = 0.05, iterations: int = 3) -> None:
-        super().__init__(temperature)
+    def __init__(
+        self, temperature: float = 0.1, epsilon: float = 0.05, iterations: int = 3, scores: bool = True
+    ) -> None:
+        super().__init__(temperature, scores)
         if epsilon <= 0 or iterations < 1:
             raise UserError(f"epsilon={epsilon} and iterations={iterations}: expected above 0, and 1 or more")
         self.epsilon, self.iterations = epsilon, iterations

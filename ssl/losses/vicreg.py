@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..step import Step
-from .barlow import products
+from .products import products
 from .whole import BatchLoss
 
 Reduction = Literal["mean", "sum"]

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from ..distributed import gather
 from ..errors import UserError
-from ..step import Step, pairs
+from ..step import Step
+from .directions import directions
 from .output import Output
 from .precision import embeddings, full_precision
 
@@ -26,13 +27,8 @@ class BatchLoss(nn.Module):
         self._refuse_weights(step)
         everyone = embeddings(step._replace(memory=step.memory[:0], hard={}), gather)
         mirrored = all(everyone.k.get(v) is q for v, q in everyone.q.items()) and len(everyone.q) == len(everyone.k)
-        directions = [(a, b) for a, b in pairs(step) if a < b or not mirrored]
-        if not directions:
-            raise UserError(
-                f"queries of views {list(step.q)} and targets of views {list(step.k)} make no pair of "
-                "different views: set views.count to 2 or more, or other online_views and target_views"
-            )
-        values = [self.pair(everyone.q[a], everyone.k[b], step) for a, b in directions]
+        compared = [(a, b) for a, b in directions(step) if a < b or not mirrored]
+        values = [self.pair(everyone.q[a], everyone.k[b], step) for a, b in compared]
         means = {name: torch.stack([value[name] for value in values]).mean() for name in values[0]}
         return Output.whole(**means)
 

@@ -64,8 +64,8 @@ def test_a_constant_part_keeps_the_peak_rate() -> None:
     last = {group["part"]: factor(99) for group, factor in zip(optimizer.param_groups, factors, strict=True)}
     assert last["predictor"] == 1.0
     assert last["encoder"] < 0.001
-    with pytest.raises(UserError, match=r"names \['head'\]: choose among \['encoder'\]"):
-        optim._replace(constant=["head"]).build({"encoder": nn.Linear(2, 2)}, 256)
+    with pytest.raises(UserError, match=r"names \['head'\]: choose among encoder, predictor, latent, loss"):
+        optim._replace(constant=["head"]).check()
 
 
 def test_the_decay_follows_its_own_cosine_where_there_is_one() -> None:

@@ -4,8 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sslab.ssl.losses.contrast import local
-from sslab.ssl.losses.koleo import KoLeo, nearest
+from sslab.ssl.losses.koleo import KoLeo
 from sslab.ssl.step import Step
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -71,13 +70,3 @@ def test_weights_weigh_the_images(golden):
     weight = torch.tensor([1.0, 0.0, 2.0, 1.0])
     expected = (weight * by_loops(golden[0])).sum() / 4
     torch.testing.assert_close(KoLeo()(step_of(golden[0], weight=weight)).total, expected)
-
-
-def test_the_nearest_are_in_order_and_marked_where_there_are_too_few(golden):
-    unit = normalize(golden[0], dim=1)
-    points = local(step_of(unit, row=torch.tensor([0, 0, 1, 2])), unit)
-    neighbours, found = nearest(points, points, 3, chunk=1)
-    assert found.tolist() == [[True, True, False], [True, True, False], [True] * 3, [True] * 3]
-    similarity = unit @ unit.T
-    assert neighbours[2].tolist() == sorted([0, 1, 3], key=lambda j: -similarity[2, j])
-    assert neighbours[0, :2].tolist() == sorted([2, 3], key=lambda j: -similarity[0, j])

@@ -18,7 +18,7 @@ def nearest(
 ) -> tuple[Float[Tensor, "n {count}"], Int[Tensor, "n {count}"]]:
     """The products of every query with its `count` most similar candidates, from the largest down, and their places.
 
-    Those that are excluded come last, with -inf.
+    Those that are excluded come last, with -inf. None of it is differentiated: give it detached embeddings.
     """
     rows = max(1, chunk // len(candidates))
     found = []

@@ -1,0 +1,95 @@
+"""Every recipe trains on shapes, goes on after a stop as if nothing had been, and its loss falls."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from cli import ROOT, Cli
+
+NAMES = sorted(file.stem for file in (ROOT / "conf" / "experiment").glob("*.yaml"))
+STEPS, MIDDLE = 30, 15
+# The published parts and losses, at a size and a rate for thirty steps on 128 images.
+SMALL = (
+    "trainer=cpu",
+    "trainer.max_epochs=null",
+    f"trainer.max_steps={STEPS}",
+    "trainer.log_every=1",
+    f"trainer.checkpoint_every={MIDDLE}",
+    f"trainer.keep_every={MIDDLE}",
+    "backbone=resnet_tiny",
+    "data.source.train=128",
+    "data.source.test=32",
+    "data.batch_size=32",
+    "data.holdout=0",
+    "views=gentle",
+    "views.scale=[0.5,1.0]",
+    "optim=adamw",
+    "optim.lr=2e-3",
+    "optim.scaling=none",
+    "optim.warmup=0",
+    "optim.milestones=[]",
+    "monitor=none",
+    "eval=none",
+)
+QUEUE = "latent.queue.size=64"  # one step fills it
+# A queue's keys are of an earlier network: it must not move far until the queue is full.
+MOCO = (QUEUE, "head.norm=batch", "views.hue=0.1", "views.grey=0", "optim=lars", "optim.lr=1.0", "optim.warmup=0.3")
+EASY = ("data.source.train=32", "views.jitter=0", "views.grey=0", "views.scale=[0.8,1.0]", "optim.lr=4e-3")
+TEACHER = ("teacher.start=0.8", "teacher.end=0.8")
+WIDE = ("head.hidden=128", "head.dim=128")
+FITTING: dict[str, tuple[str, ...]] = {
+    "barlow": WIDE,
+    "byol": (*TEACHER, "predictor.hidden=128"),
+    "cacr_moco": (QUEUE, *TEACHER),
+    "dino": (
+        *EASY,
+        "teacher.start=0.99",
+        "head.hidden=128",
+        "head.prototypes=32",
+        "head.frozen_epochs=0.0",
+        "loss.warmup_epochs=4.0",
+    ),
+    "ft": (*MOCO, *TEACHER),
+    "groco": WIDE,
+    "hard_infonce": (QUEUE, "loss.keep.k=16"),
+    "mochi": (*MOCO, *TEACHER, "latent.mochi.hardest=16", "latent.mochi.mixed=16", "latent.mochi.from_epoch=0"),
+    "moco_dcl": (*MOCO, *TEACHER),
+    "mocov2": (*MOCO, *TEACHER),
+    "mocov3": (*TEACHER, "predictor.hidden=128"),
+    "nnclr": (QUEUE, "predictor.hidden=128"),
+    "nnclr_dcl": (QUEUE, "predictor.hidden=128"),
+    "simsiam": WIDE,
+    "swav": (QUEUE, "latent.queue.from_epoch=1", "head.hidden=128", "head.prototypes=32", "head.frozen_epochs=1.0"),
+    "vicreg": WIDE,
+    "wmse": ("loss.whitening_size=32", "head.dim=16"),
+}
+FIRST = {"cacr_moco": 1, "ft": 1, "hard_infonce": 1, "mochi": 1, "moco_dcl": 1, "mocov2": 1}  # step with negatives
+FIRST["dino"] = 10  # the centre is a mean over about as many steps
+
+
+def losses(run: Path) -> list[float]:
+    with (run / "metrics.csv").open() as f:
+        return [float(row["loss"]) for row in csv.DictReader(f) if row["loss"]]
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_trains_resumes_and_learns(cli: Cli, name: str) -> None:
+    run = cli.run(f"experiment={name}", *SMALL, *FITTING.get(name, ()))
+    whole, checkpoints = losses(run), run / "checkpoints"
+    unbroken = torch.load(checkpoints / "last.ckpt", weights_only=True)["state_dict"]
+    assert len(whole) == STEPS
+    shutil.copy(checkpoints / f"step-{MIDDLE:06d}.ckpt", checkpoints / "last.ckpt")
+    assert cli(f"resume={run}").code == 0
+    resumed = torch.load(checkpoints / "last.ckpt", weights_only=True)["state_dict"]
+    assert resumed.keys() == unbroken.keys()
+    assert all(torch.equal(resumed[key], unbroken[key]) for key in unbroken)
+    assert losses(run) == whole
+    begin = FIRST.get(name, 0)
+    assert mean(whole[-4:]) < mean(whole[begin : begin + 3])
