@@ -1,6 +1,6 @@
-"""Memory of the contrastive losses at a large batch, and their time beside lightly's.
+"""Memory of the contrastive losses at a large batch, and the time of every loss beside lightly's.
 
-python -m bench.loss [--images 4096] [--dim 128] [--rounds 5]
+python -m bench.loss [--images 4096] [--dim 128] [--rounds 5] [--only swav dino]
 """
 
 import argparse
@@ -10,36 +10,70 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
-from sslab.ssl.losses.dclw import DCLW
-from sslab.ssl.losses.infonce import InfoNCE
-from sslab.ssl.step import Step
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+from sslab.ssl.build import make
+from sslab.ssl.step import Batch, Step
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
-OURS = {"infonce": InfoNCE(0.1), "dcl": InfoNCE(0.1, decouple=True), "dclw": DCLW(0.1)}
+PEAKS = ("infonce", "dcl")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=4096, help="images of the timed batch")
     parser.add_argument("--dim", type=int, default=128)
+    parser.add_argument("--only", nargs="*", help="the losses to time; all without it")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--peak", choices=OURS, help="print the extra memory in MiB of one loss, and stop")
+    parser.add_argument("--peak", choices=PEAKS, help="print the extra memory in MiB of one loss, and stop")
     options = parser.parse_args()
     if options.peak:
-        print(peak(OURS[options.peak], images=16_384, dim=options.dim))
+        print(peak(loss(options.peak, 16_384, options.dim), images=16_384, dim=options.dim))
         return
     print(f"forward and backward of two views, D={options.dim}, {torch.get_num_threads()} threads")
     print("peak memory over the embeddings at N=16384, MiB")
-    for name in ("infonce", "dcl"):  # a process each: a peak is never forgotten
+    for name in PEAKS:  # a process each: a peak is never forgotten
         command = [sys.executable, "-m", "bench.loss", "--peak", name, "--dim", str(options.dim)]
-        print(f"  {name:8} {subprocess.check_output(command, text=True).strip():>6}")
-    print(
-        f"seconds at N={options.images}, the best of {options.rounds}\n  {'':8} {'ours':>6} {'lightly':>8} {'ratio':>6}"
-    )
-    for name, (ours, theirs) in times(options.images, options.dim, options.rounds).items():
-        print(f"  {name:8} {ours:6.2f} {theirs:8.2f} {ours / theirs:6.2f}")
+        print(f"  {name:12} {subprocess.check_output(command, text=True).strip():>6}")
+    print(f"milliseconds at N={options.images}, the best of {options.rounds}")
+    print(f"  {'':12} {'ours':>7} {'lightly':>8} {'ratio':>6}")
+    theirs = lightly(options.dim)
+    for name in options.only or sorted(path.stem for path in Path("conf/loss").glob("*.yaml")):
+        ours, other = times(loss(name, options.images, options.dim), theirs.get(name), options)
+        beside = f" {1000 * other:8.1f} {ours / other:6.2f}" if other else ""
+        print(f"  {name:12} {1000 * ours:7.1f}{beside}", flush=True)
+
+
+def loss(name: str, images: int, dim: int) -> nn.Module:
+    """As conf/loss has it."""
+    with initialize_config_module("sslab.conf", version_base="1.3"):
+        node: Any = OmegaConf.to_container(compose("config", [f"loss={name}", "name=bench"]).loss, resolve=True)
+    return make(node, seed=0, rows=images, classes=10, dim=dim, batch_size=images, epochs=1.0)
+
+
+def lightly(dim: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
+    """Its losses, with the options that ours have in conf/loss."""
+    warnings.filterwarnings("ignore")
+    from lightly import loss as losses
+
+    koleo, swav, wmse = losses.KoLeoLoss(), losses.SwaVLoss(0.1), losses.WMSELoss(dim, w_size=2 * dim)
+    cosine, dino = losses.NegativeCosineSimilarity(), losses.DINOLoss(dim, 0.04, 0.04)
+    return {
+        "infonce": losses.NTXentLoss(0.2),
+        "dcl": losses.DCLLoss(0.1),
+        "dclw": losses.DCLWLoss(0.1),
+        "barlow": losses.BarlowTwinsLoss(0.0051),
+        "vicreg": losses.VICRegLoss(),
+        "cosine": lambda a, b: (cosine(a, b) + cosine(b, a)) / 2,
+        "koleo": lambda a, b: koleo(a) + koleo(b),
+        "wmse": lambda a, b: wmse(torch.cat([a, b])),
+        "swav": lambda a, b: swav([a, b], []),
+        "dino": lambda a, b: dino([a.detach(), b.detach()], [a, b], epoch=0),
+    }
 
 
 def peak(loss: nn.Module, images: int, dim: int) -> int:
@@ -55,22 +89,18 @@ def memory(field: str) -> int:
     return next(int(line.split()[1]) // 1024 for line in lines if line.startswith(field))
 
 
-def times(images: int, dim: int, rounds: int) -> dict[str, tuple[float, float]]:
+def times(
+    ours: nn.Module, theirs: Callable[[Tensor, Tensor], Tensor] | None, options: argparse.Namespace
+) -> tuple[float, float]:
     """The best seconds of ours and of lightly's, in turns so that both meet the same weather."""
-    warnings.filterwarnings("ignore", module="lightly")
-    from lightly.loss import DCLLoss, DCLWLoss, NTXentLoss
-
-    theirs = {"infonce": NTXentLoss(0.1), "dcl": DCLLoss(0.1), "dclw": DCLWLoss(0.1)}
-    z = embeddings(images, dim)
-
-    def best(name: str) -> tuple[float, float]:
-        seconds = [
-            (clock(lambda: run(OURS[name], z)), clock(lambda: theirs[name](*z).backward())) for _ in range(rounds)
-        ]
-        ours, others = zip(*seconds, strict=True)
-        return min(ours), min(others)
-
-    return {name: best(name) for name in OURS}
+    z = embeddings(options.images, options.dim)
+    run(ours, z)
+    seconds = [
+        (clock(lambda: run(ours, z)), clock(lambda: theirs(*z).backward()) if theirs else 0.0)
+        for _ in range(options.rounds)
+    ]
+    mine, others = zip(*seconds, strict=True)
+    return min(mine), min(others)
 
 
 def clock(work: Callable[[], None]) -> float:
@@ -81,12 +111,14 @@ def clock(work: Callable[[], None]) -> float:
 
 def run(loss: nn.Module, z: list[Tensor]) -> None:
     views = dict(enumerate(z))
-    loss(Step.of(views, views)).total.backward()
+    label = torch.arange(len(z[0])) % 10
+    batch = Batch.of(torch.zeros(len(label), 3, 0, 0, dtype=torch.uint8), label=label)
+    loss(Step.of(views, views, batch)).total.backward()
 
 
 def embeddings(images: int, dim: int) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return [torch.randn(images, dim, generator=generator).requires_grad_() for _ in range(2)]
+    return [normalize(torch.randn(images, dim, generator=generator)).requires_grad_() for _ in range(2)]
 
 
 if __name__ == "__main__":

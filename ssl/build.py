@@ -89,6 +89,7 @@ def build_module(config: Config, datamodule: DataModule, training: Training, vie
     )
 
 
+@torch.no_grad()
 def rehearse(module: Module, batch: int) -> None:
     """Refuse latent parts and a loss that do not fit together: on noise, before anything is read or written."""
     torch.manual_seed(0)

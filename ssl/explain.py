@@ -27,8 +27,9 @@ def _explain(error: BaseException) -> str | None:
     match error:
         case UserError():
             return str(error)
-        case MissingConfigException(missing_cfg_file=str() as file, options=list() as options) if "/" in file:
+        case MissingConfigException(missing_cfg_file=str() as file) if "/" in file:
             group, choice = file.rsplit("/", 1)
+            options = error.options or _choices(group)  # which Hydra does not name where several were chosen
             return f"{group}={choice} is no choice: {_near(choice, options)}; there are {', '.join(options)}"
         case OverrideParseException():
             return f"cannot read {error.override!r}: an override is written key=value"
@@ -53,6 +54,11 @@ def _key(message: str) -> str:
     known = sorted(set(_default_keys()))
     leaf = [k for k in known if k.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
     return f"there is no key {key}: {_near(key, known, leaf)}; `python train.py --help` lists the choices"
+
+
+def _choices(group: str) -> list[str]:
+    with initialize_config_module("sslab.conf", version_base="1.3"):
+        return GlobalHydra.instance().config_loader().get_group_options(group)
 
 
 def _near(word: str, known: list[str], first: list[str] | None = None) -> str:

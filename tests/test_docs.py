@@ -91,5 +91,8 @@ def test_links_lead_somewhere() -> None:
 def test_the_guide_names_every_choice() -> None:
     guide = (ROOT / "docs" / "guide.md").read_text()
     rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", guide, re.MULTILINE))
+    policies = dict(re.findall(r"^\| `\+loss/(\w+)` \| `([^`]*)` \|", guide, re.MULTILINE))
     for file in (ROOT / "conf").glob("*/*.yaml"):
         assert file.stem in rows[file.parent.name].split(), f"{file.parent.name}={file.stem}"
+    for file in (ROOT / "conf" / "loss").glob("*/*.yaml"):
+        assert file.stem in policies[file.parent.name].split(), f"+loss/{file.parent.name}={file.stem}"

@@ -16,6 +16,10 @@ def test_an_unknown_choice_gets_its_neighbours(cli: Cli) -> None:
     assert "infonce" in line
 
 
+def test_an_unknown_choice_among_several_does_too(cli: Cli) -> None:
+    assert "latent=mochy is no choice: did you mean mochi?" in cli.refuse("latent=[queue,mochy]")
+
+
 def test_an_unknown_group_or_key_gets_its_neighbours(cli: Cli) -> None:
     assert "did you mean loss" in cli.refuse("los=dcl")
     assert "trainer.max_steps" in cli.refuse("trainer.max_step=3")

@@ -37,6 +37,7 @@ QUEUE = "latent.queue.size=64"  # one step fills it
 # A queue's keys are of an earlier network: it must not move far until the queue is full.
 MOCO = (QUEUE, "head.norm=batch", "views.hue=0.1", "views.grey=0", "optim=lars", "optim.lr=1.0", "optim.warmup=0.3")
 EASY = ("data.source.train=32", "views.jitter=0", "views.grey=0", "views.scale=[0.8,1.0]", "optim.lr=4e-3")
+SHARP = ("teacher.start=0.99", "loss.warmup_epochs=4.0")
 TEACHER = ("teacher.start=0.8", "teacher.end=0.8")
 WIDE = ("head.hidden=128", "head.dim=128")
 FITTING: dict[str, tuple[str, ...]] = {

@@ -52,7 +52,7 @@ class DINO(PrototypeLoss):
 
     def assign(self, target: dict[int, Float[Tensor, "n c"]], step: Step) -> dict[int, Float[Tensor, "n c"]]:
         temperature = self.target_temperature(step.progress)
-        assigned = {view: ((k - self.centre) / temperature).softmax(dim=1) for view, k in target.items()}
+        assigned = {view: ((k - self.centre) * (1 / temperature)).softmax(dim=1) for view, k in target.items()}
         if self.training:
             mean = total(torch.stack([*target.values()]).mean(dim=(0, 1))) / world()
             self.centre = self.momentum * self.centre + (1 - self.momentum) * mean

@@ -21,7 +21,8 @@ class _Products(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         a, b = ctx.saved_tensors
         with torch.autocast(a.device.type, enabled=False):
-            return b @ gradient.T, a @ gradient
+            to_a, to_b = ctx.needs_input_grad
+            return b @ gradient.T if to_a else None, a @ gradient if to_b else None

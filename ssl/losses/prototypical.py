@@ -19,7 +19,7 @@ class PrototypeLoss(nn.Module):
 
         loss = -Σ_c p_b(c) log softmax(q_a / t)(c)
 
-    It is the entropy of p_b, which has no gradient, plus the divergence (`kl`) of the prediction from it.
+    `confidence` is the largest of p_b: 1/C where a network has collapsed to what all prototypes share.
     """
 
     def __init__(self, temperature: float, scores: bool = True) -> None:
@@ -34,12 +34,11 @@ class PrototypeLoss(nn.Module):
     def forward(self, step: Step) -> Output:
         compared = directions(step)
         assigned = self.assign({view: k.detach() for view, k in step.k.items()}, step)
-        predicted = {view: (q / self.temperature).log_softmax(dim=1) for view, q in step.q.items()}
+        predicted = {view: (q * (1 / self.temperature)).log_softmax(dim=1) for view, q in step.q.items()}
         losses = [-(assigned[b] * predicted[a]).sum(dim=1) for a, b in compared]
-        entropies = {view: torch.special.entr(p).sum(dim=1) for view, p in assigned.items()}
-        loss = torch.stack(losses).mean(dim=0)
-        entropy = torch.stack([entropies[b] for _, b in compared]).mean(dim=0)
-        return Output.mean(step.weight, loss, entropy=entropy, kl=loss - entropy)
+        confidence = [assigned[b].amax(dim=1) for _, b in compared]
+        loss, confidence = (torch.stack(values).mean(dim=0) for values in (losses, confidence))
+        return Output.mean(step.weight, loss, confidence=confidence)
 
     def assign(self, target: dict[int, Float[Tensor, "n c"]], step: Step) -> dict[int, Float[Tensor, "n c"]]:
         """What every target is to be predicted as: a distribution over the prototypes."""

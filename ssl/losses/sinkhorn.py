@@ -1,5 +1,6 @@
 """Assignments to prototypes that use all of them equally."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -10,10 +11,15 @@ def sinkhorn(scores: Float[Tensor, "n c"], epsilon: float, iterations: int) -> F
     """The matrix Q ∝ diag(u) exp(scores / epsilon) diag(v) whose rows sum to 1 and whose columns to n/c (Cuturi 2013).
 
     Every iteration scales the columns, then the rows: the rows' sums are exact, the columns' in the limit. A row of
-    -inf takes no part, and is 0 in Q. Logarithms alone are summed up, so that no score is too large.
+    -inf takes no part, and is 0 in Q. The first columns are summed as logarithms; from then on entries are relative to
+    the largest of their row, which the rows' scaling takes out again. So no score is too large.
     """
-    log_q = scores / epsilon
-    for _ in range(iterations):
-        log_q -= log_q.logsumexp(dim=0)
-        log_q -= log_q.logsumexp(dim=1, keepdim=True).clamp_min(EMPTY)
-    return log_q.exp()
+    logits = scores * (1 / epsilon)  # a product takes half the time of a quotient
+    logits -= logits.logsumexp(dim=0)
+    q = logits.sub_(logits.amax(dim=1, keepdim=True).clamp_min(EMPTY)).exp_()
+    tiny = torch.finfo(q.dtype).tiny
+    q *= 1 / q.sum(dim=1, keepdim=True).clamp_min(tiny)
+    for _ in range(iterations - 1):
+        q *= 1 / q.sum(dim=0).clamp_min(tiny)
+        q *= 1 / q.sum(dim=1, keepdim=True).clamp_min(tiny)
+    return q

@@ -36,7 +36,5 @@ class SwAV(PrototypeLoss):
         memory = step.memory.detach().masked_fill((step.memory_group == -1)[:, None], -torch.inf)
         n = len(step.row)
         mine = slice(rank() * n, (rank() + 1) * n)
-        return {
-            view: sinkhorn(torch.cat([gather(k), memory]), self.epsilon, self.iterations)[mine]
-            for view, k in target.items()
-        }
+        together = {view: torch.cat([gather(k), memory]) if len(memory) else gather(k) for view, k in target.items()}
+        return {view: sinkhorn(k, self.epsilon, self.iterations)[mine] for view, k in together.items()}

@@ -24,6 +24,12 @@ def test_circle_reaches_the_optimum():
     assert uniformity(circle).item() == pytest.approx(uniformity_optimum(2), abs=5e-3)
 
 
+def test_golden_of_uniformity():
+    i, d = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in (4, 3)), indexing="ij")
+    unit = normalize(torch.sin(1 + 0.9 * i + 2.3 * d + 0.5 * i * d))
+    assert uniformity(unit).item() == pytest.approx(-1.915499408, abs=1e-9)
+
+
 def test_simplex_lies_below_the_optimum():
     corners = torch.eye(129, dtype=torch.float64)
     simplex = normalize(corners - corners.mean(0))

@@ -84,11 +84,9 @@ def test_without_warm_up_the_temperature_is_the_last_one_from_the_start() -> Non
     assert DINO(warmup_epochs=0.0).target_temperature(0.0) == 0.07
 
 
-def test_entropy_and_divergence_add_up_to_the_loss() -> None:
-    output = DINO()(multicrop())
+def test_confidence_is_the_largest_share_of_what_is_to_be_predicted() -> None:
     wanted = torch.stack([*multicrop().k.values()]).div(0.04).softmax(dim=2)
-    torch.testing.assert_close(output.terms["entropy"], -(wanted * wanted.log()).sum(dim=2).mean())
-    torch.testing.assert_close(output.terms["entropy"] + output.terms["kl"], output.total)
+    torch.testing.assert_close(DINO()(multicrop()).terms["confidence"], wanted.amax(dim=2).mean())
 
 
 def test_only_queries_get_a_gradient() -> None:

@@ -111,6 +111,15 @@ def test_finite_with_equal_features_at_a_low_temperature(name):
 
 
 @every_loss
+def test_multi_crop_sets_every_crop_against_the_large_ones(name):
+    z = normal(6, 5, 8).requires_grad_()
+    output = make(name)(Step.of(dict(enumerate(z)), {0: z[0], 1: z[1]}))
+    (gradient,) = torch.autograd.grad(output.total, z)
+    assert output.total.isfinite()
+    assert (gradient.abs().amax(dim=(1, 2)) > 0).all()  # no crop is left out
+
+
+@every_loss
 def test_a_broken_embedding_is_not_hidden(name):
     z = normal(2, 4, 8)
     z[1, 2, 3] = torch.nan

@@ -1,0 +1,196 @@
+"""Writes docs/losses.md from conf/loss, the docstrings of the losses and the facts below.
+
+python docs/losses.py
+"""
+
+import inspect
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from hydra.utils import get_class
+
+ROOT = Path(__file__).parents[1]
+
+
+class Reduction(NamedTuple):
+    """With `when`, a loss is `factor` times the loss `to` with `options`; tests hold it to that.
+
+    Of `views` random views of unlabelled images, each row seen for the first time.
+    """
+
+    to: str
+    when: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    factor: float = 1.0
+    views: int = 2
+    one_way: bool = False  # queries of the first view, targets of the second
+    gradient_only: bool = False
+
+
+PAIRS, ONE_VIEW, PROTOTYPES, DIMENSIONS = "V(V-1) · 2N²D", "V · 2N²D", "V · NC", "V(V-1)/2 · ND²"
+COST: dict[str, str] = {  # multiply-adds of a step: V views of N images in D dimensions, C prototypes
+    "barlow": DIMENSIONS,
+    "cacr": "V(V-1)/2 · N²D",
+    "cosine": "V(V-1) · ND",
+    "dcl": PAIRS,
+    "dclw": PAIRS,
+    "dino": PROTOTYPES,
+    "groco": "V · N²D + VN·k²",
+    "hard_infonce": PAIRS + " + selection of k",
+    "infonce": PAIRS,
+    "isogclr": PAIRS,
+    "koleo": "V · N²D",
+    "mv_dhel": "V · N²D",
+    "mv_infonce": "V² · N²D",
+    "pvc": "V²(V-1) · N²D",
+    "sogclr": PAIRS,
+    "sum": "of its terms",
+    "supcon": "2 · " + PAIRS,
+    "swav": PROTOTYPES + " · iterations",
+    "vicreg": "V · ND²",
+    "wmse": "V(V-1) · ND²",
+}
+REDUCTIONS: dict[str, list[Reduction]] = {
+    "infonce": [Reduction("dcl", {"decouple": True}, {"temperature": 0.2})],
+    "dclw": [Reduction("dcl", {"sigma": 1e9})],
+    "hard_infonce": [Reduction("infonce", {"keep.k": 1000}, {"temperature": 0.3})],
+    "supcon": [Reduction("infonce", {}, {"temperature": 0.1})],
+    "pvc": [Reduction("infonce", {}, {"temperature": 0.5})],
+    "cacr": [
+        Reduction(
+            "dcl",
+            {"detach_weights": True, "negative_scale": 2.0},
+            {"temperature": 0.25, "negatives": ["cross"]},
+            factor=0.5,
+            one_way=True,
+            gradient_only=True,
+        )
+    ],
+    "sogclr": [Reduction("dcl", {"gamma": 1.0}, factor=0.2, gradient_only=True)],
+    "isogclr": [Reduction("sogclr", {"temperature.eta": 0.0})],
+    "sum": [Reduction("infonce", {"weights": {"infonce": 1.0, "koleo": 0.0}})],
+}
+REMARKS: dict[str, str] = {
+    "supcon": "for images without labels, or of as many classes",
+    "pvc": "for two views",
+    "mv_infonce": "log-mean of InfoNCE's two denominators for two views, where InfoNCE has the mean-log",
+    "mv_dhel": "DHEL for two views",
+    "groco": "0 for a steep sort of what is in order",
+    "cosine": "BYOL with scale 4, SimSiam + 1 with scale 1",
+}
+PARITY = [  # loss, lightly 1.6 on one process, on two, solo-learn's formula
+    ("infonce", "equal", "equal", "equal; does not gather unless told to"),
+    ("dcl", "equal", "equal", "none"),
+    ("dclw", "equal", "weights from each rank's own images: value 5e-5, gradient 3e-2 off", "none"),
+    (
+        "barlow",
+        "equal",
+        "dimensions standardised on each rank by itself: value 1e-2, gradient 5e-1 off",
+        "the same formula, times `scale`; standardised on each rank by itself",
+    ),
+    ("vicreg", "equal", "equal", "variance term twice as large: `var_reduction=sum`"),
+    ("koleo", "equal", "neighbours on each rank alone: value 2e-1, gradient 6e-1 off", "none"),
+    ("wmse", "equal to 1e-6", "not measured", "whitens random parts of each rank's images"),
+    ("swav", "equal to 1e-6", "not measured", "a queue of embeddings for each view, ours of scores for all"),
+    ("dino", "equal", "not measured", "the centre before its first update is the same zero"),
+    ("cosine", "equal, less the constant 1", "equal: no sample meets another", "equal, less the constant"),
+    ("supcon", "none", "none", "-log of the positives' share (L_in without its mean); ours is the paper's L_out"),
+    ("mocov2 (latent `queue`)", "not compared", "not compared", "one queue for each view, ours one for both"),
+]
+
+
+def main() -> None:
+    (ROOT / "docs" / "losses.md").write_text(markdown())
+
+
+def markdown() -> str:
+    names = sorted(file.stem for file in (ROOT / "conf" / "loss").glob("*.yaml"))
+    return "\n".join([HEAD, *table(names), PARITY_HEAD, *parity(), LOSSES_HEAD, *(section(name) for name in names)])
+
+
+HEAD = """<!-- Written by docs/losses.py: change that, or the docstring of a loss. -->
+# Losses
+
+Every loss takes any number of views, any choice of which are queries and which are targets, and any number of ranks.
+Cost counts multiply-adds of the forward pass for V views of N images in D dimensions, or with C prototypes; memory is
+bounded by `chunk` wherever there is an N×N matrix. That every loss is exact on 1, 2 and 4 ranks, in value and gradient,
+is a test that a loss joins by its yaml (`tests/ssl/losses/test_every_loss.py`), and so is every reduction to another
+loss in this table (`tests/ssl/losses/test_reductions.py`).
+
+| loss | paper | reduces to | cost | exact on any number of ranks |
+|---|---|---|---|---|"""
+
+PARITY_HEAD = """
+## Beside lightly and solo-learn
+
+Ours against lightly 1.6, where it has the loss: on one process by `tests/ssl/losses/test_parity.py`, on two by
+`python -m bench.ranks`, which prints the relative differences. What is said of solo-learn is by its formulas.
+
+| loss | lightly, one process | lightly, two processes | solo-learn |
+|---|---|---|---|"""
+
+LOSSES_HEAD = """
+## Their equations"""
+
+
+def table(names: list[str]) -> list[str]:
+    return [f"| [`{name}`](#{name}) | {paper(name)} | {reductions(name)} | {COST[name]} | yes |" for name in names]
+
+
+def paper(name: str) -> str:
+    """Author and year, from the yaml's comment or else the docstring."""
+    text = comment(name) + " " + (inspect.getdoc(loss_class(name)) or "")
+    found = re.search(r"\(?([A-Z][\w&-]+(?: & \w+)?(?: et al\.)? (?:19|20)\d\d)", text)
+    return found.group(1) if found else ""
+
+
+def reductions(name: str) -> str:
+    spelled = [spell(name, reduction) for reduction in REDUCTIONS.get(name, [])]
+    return "; ".join(filter(None, [*spelled, REMARKS.get(name, "")]))
+
+
+def spell(name: str, reduction: Reduction) -> str:
+    when = ", ".join(f"{key}={value}" for key, value in reduction.when.items())
+    options = ", ".join(f"{key}={value}" for key, value in reduction.options.items())
+    times = f"{reduction.factor:g} × " if reduction.factor != 1 else ""
+    what = "the gradient of " if reduction.gradient_only else ""
+    one_way = " from one view to the other" if reduction.one_way else ""
+    target = f"{what}{times}`{reduction.to}`" + (f" ({options})" if options else "") + one_way
+    return f"{target}, with {when}" if when else target
+
+
+def parity() -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in PARITY]
+
+
+def section(name: str) -> str:
+    """The yaml's comment, the docstring and the options of a loss."""
+    documentation = re.sub(r"\n\nArgs:.*", "", inspect.getdoc(loss_class(name)) or "", flags=re.DOTALL)
+    blocks = [as_code(block) if block.startswith("    ") else block for block in documentation.split("\n\n")]
+    options = {key: value for key, value in node(name).items() if key not in ("_target_", "defaults")}
+    chosen = ", ".join(f"`{key}={value}`" for key, value in options.items())
+    parts = [f"\n### {name}", comment(name), *blocks, f"Options: {chosen}." if chosen else ""]
+    return "\n\n".join(filter(None, parts))
+
+
+def as_code(block: str) -> str:
+    return f"```\n{inspect.cleandoc(block)}\n```"
+
+
+def comment(name: str) -> str:
+    lines = (ROOT / "conf" / "loss" / f"{name}.yaml").read_text().splitlines()
+    return " ".join(line.lstrip("# ") for line in lines if line.startswith("#"))
+
+
+def node(name: str) -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "conf" / "loss" / f"{name}.yaml").read_text())
+
+
+def loss_class(name: str) -> type:
+    return get_class(node(name)["_target_"])
+
+
+if __name__ == "__main__":
+    main()
