@@ -2,6 +2,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from sslab import conf
@@ -16,7 +18,10 @@ DATA = {"size": 16, "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}
 
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.yaml")), ids=lambda file: file.stem)
 def test_makes_views(file: Path) -> None:
-    config = OmegaConf.create({"data": DATA, "views": OmegaConf.load(file)})
+    GlobalHydra.instance().clear()
+    with initialize_config_module("sslab.conf", version_base="1.3"):
+        views = compose("config", [f"views={file.stem}", "name=test"])._get_node("views")
+    config = OmegaConf.create({"data": DATA, "views": views})
     source = instantiate(config.views, _convert_="all")
     assert isinstance(source, Augment | Plain | Several)
     views = source(Batch.of(torch.zeros(4, 3, 20, 20, dtype=torch.uint8)))
