@@ -29,7 +29,7 @@ def _explain(error: BaseException) -> str | None:
             return str(error)
         case MissingConfigException(missing_cfg_file=str() as file) if "/" in file:
             group, choice = file.rsplit("/", 1)
-            options = error.options or _choices(group)  # which Hydra does not name where several were chosen
+            options = list(error.options or _choices(group))  # which Hydra does not name where several were chosen
             return f"{group}={choice} is no choice: {_near(choice, options)}; there are {', '.join(options)}"
         case OverrideParseException():
             return f"cannot read {error.override!r}: an override is written key=value"
