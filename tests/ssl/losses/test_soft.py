@@ -49,6 +49,13 @@ def test_supcon_equals_its_definition(seed, label):
 
 
 @pytest.mark.parametrize("decouple", [False, True])
+def test_gradient_of_supcon_is_that_of_its_value(decouple):
+    loss = InfoNCE(0.3, decouple, soft=SameLabel(), chunk=5)
+    z = normal(2, 6, 4).requires_grad_()
+    assert torch.autograd.gradcheck(lambda z: loss(siamese(z, [0, 0, 1, 1, 0, -1])).total, z)
+
+
+@pytest.mark.parametrize("decouple", [False, True])
 def test_with_labels_all_different_supcon_is_infonce(decouple):
     z = normal(2, 5, 4)
     supcon, infonce = (InfoNCE(0.3, decouple, soft=soft)(siamese(z, [3, 1, 4, 0, 2])) for soft in (SameLabel(), None))
