@@ -49,7 +49,7 @@ COST: dict[str, str] = {  # multiply-adds of a step: V views of N images in D di
     "sum": "of its terms",
     "supcon": "2 · " + PAIRS,
     "swav": PROTOTYPES + " · iterations",
-    "vicreg": "V · ND²",
+    "vicreg": "V(V-1) · ND²",
     "wmse": "V(V-1) · ND²",
 }
 REDUCTIONS: dict[str, list[Reduction]] = {
@@ -81,23 +81,22 @@ REMARKS: dict[str, str] = {
     "cosine": "BYOL with scale 4, SimSiam + 1 with scale 1",
 }
 PARITY = [  # loss, lightly 1.6 on one process, on two, solo-learn's formula
-    ("infonce", "equal", "equal", "equal; does not gather unless told to"),
+    ("infonce", "equal", "equal", "equal"),
     ("dcl", "equal", "equal", "none"),
     ("dclw", "equal", "weights from each rank's own images: value 5e-5, gradient 3e-2 off", "none"),
     (
         "barlow",
         "equal",
         "dimensions standardised on each rank by itself: value 1e-2, gradient 5e-1 off",
-        "the same formula, times `scale`; standardised on each rank by itself",
+        "the same, times `scale`",
     ),
     ("vicreg", "equal", "equal", "variance term twice as large: `var_reduction=sum`"),
     ("koleo", "equal", "neighbours on each rank alone: value 2e-1, gradient 6e-1 off", "none"),
-    ("wmse", "equal to 1e-6", "not measured", "whitens random parts of each rank's images"),
-    ("swav", "equal to 1e-6", "not measured", "a queue of embeddings for each view, ours of scores for all"),
-    ("dino", "equal", "not measured", "the centre before its first update is the same zero"),
-    ("cosine", "equal, less the constant 1", "equal: no sample meets another", "equal, less the constant"),
+    ("wmse", "equal to 1e-6", "not measured", "not compared"),
+    ("swav", "equal to 1e-6", "not measured", "not compared"),
+    ("dino", "equal", "not measured", "not compared"),
+    ("cosine", "equal, less the constant 1", "not measured: no sample meets another", "equal, less the constant"),
     ("supcon", "none", "none", "-log of the positives' share (L_in without its mean); ours is the paper's L_out"),
-    ("mocov2 (latent `queue`)", "not compared", "not compared", "one queue for each view, ours one for both"),
 ]
 
 
@@ -126,7 +125,8 @@ PARITY_HEAD = """
 ## Beside lightly and solo-learn
 
 Ours against lightly 1.6, where it has the loss: on one process by `tests/ssl/losses/test_parity.py`, on two by
-`python -m bench.ranks`, which prints the relative differences. What is said of solo-learn is by its formulas.
+`python -m bench.ranks`, which prints the relative differences; there lightly gathers, which it does only when told to
+(`gather_distributed=True`). What is said of solo-learn is by its formulas.
 
 | loss | lightly, one process | lightly, two processes | solo-learn |
 |---|---|---|---|"""

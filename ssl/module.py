@@ -46,6 +46,8 @@ class Module(pl.LightningModule):
         self.optim, self.online_views, self.target_views = optim, online_views, target_views
         self.total_steps, self.total_batch, self.seed, self.config = total_steps, total_batch, seed, config
         self.log_every = log_every
+        # Such as prototypes that are not to move yet.
+        self.watchful: list[Any] = [part for part in self.modules() if hasattr(part, "before_update")]
         self.step_record: Step | None = None
         self.unchecked: tuple[int, Tensor, Tensor] | None = None  # step, loss and rows not yet looked at
 
@@ -86,9 +88,8 @@ class Module(pl.LightningModule):
         return Step.of(q, k, batch, views=views, progress=self.progress, features=features)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        for part in self.modules():
-            if hasattr(part, "before_update"):  # such as prototypes that are not to move yet
-                part.before_update(self.progress)  # pyright: ignore[reportCallIssue]
+        for part in self.watchful:
+            part.before_update(self.progress)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         progress = self.progress

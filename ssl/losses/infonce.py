@@ -47,7 +47,7 @@ class InfoNCE(PairLoss):
     ) -> None:
         super().__init__()
         check(negatives)
-        self.temperature = temperature_policy(temperature)
+        self.temperature = temperature_policy(temperature, adapting=True)
         self.decouple, self.negatives, self.chunk = decouple, negatives, chunk
         self.keep, self.soft, self.anchors = keep, soft, anchors
 

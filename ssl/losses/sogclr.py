@@ -43,7 +43,7 @@ class SogCLR(PairLoss):
         check(negatives)
         if not 0 < gamma <= 1:
             raise UserError(f"gamma={gamma} is the share of the newest batch in the average: expected 0 < gamma <= 1")
-        self.temperature = temperature_policy(temperature)
+        self.temperature = temperature_policy(temperature, adapting=True)
         if any(True for _ in self.temperature.parameters()):
             raise UserError("a learned temperature gets no gradient here: choose loss/temperature=per_row (iSogCLR)")
         self.gamma, self.negatives, self.chunk = gamma, negatives, chunk

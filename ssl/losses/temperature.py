@@ -106,5 +106,12 @@ class PerRow(Temperature):
         self.tau.write(step.row, tau.clamp(self.low, self.high))
 
 
-def temperature_policy(value: float | int | Temperature) -> Temperature:
-    return value if isinstance(value, Temperature) else Temperature(value)
+def temperature_policy(value: float | int | Temperature, adapting: bool = False) -> Temperature:
+    """A policy; one that adapts only for a loss that is `adapting`, or it would never move."""
+    policy = value if isinstance(value, Temperature) else Temperature(value)
+    if policy.adapts and not adapting:
+        raise UserError(
+            "this loss does not tell a temperature for every row where to go: choose infonce, dcl, supcon, sogclr or "
+            "another temperature"
+        )
+    return policy

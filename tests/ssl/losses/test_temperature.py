@@ -5,6 +5,7 @@ import torch
 from sslab.ssl.errors import UserError
 from sslab.ssl.losses.dclw import DCLW
 from sslab.ssl.losses.infonce import InfoNCE
+from sslab.ssl.losses.multiview import MVDHEL, MVInfoNCE
 from sslab.ssl.losses.temperature import Learned, PerRow, Scheduled, Temperature
 from sslab.ssl.step import Step
 from torch import Tensor
@@ -73,6 +74,12 @@ def test_each_row_follows_its_own_derivative():
     torch.testing.assert_close(policy.tau.value[step.row].double(), torch.tensor(expected).double(), rtol=0, atol=1e-6)
     untouched = [row for row in range(10) if row not in (7, 2, 5, 3)]
     assert torch.equal(policy.tau.value[untouched], torch.full((6,), 0.3))
+
+
+@pytest.mark.parametrize("make", [DCLW, MVInfoNCE, MVDHEL])
+def test_a_loss_that_would_never_move_it_refuses_a_temperature_for_every_row(make):
+    with pytest.raises(UserError, match="does not tell a temperature for every row"):
+        make(PerRow(8))
 
 
 @pytest.mark.parametrize(
