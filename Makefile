@@ -8,7 +8,7 @@ demo: setup
 	$(BIN)/python train.py experiment=demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: setup
 	$(BIN)/ruff check .
