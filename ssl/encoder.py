@@ -1,19 +1,19 @@
 """Backbone and head together: what is trained, and what a teacher copies."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .step import Features, View
+from .step import Features, View, of_each_head
 
 
 class Encoded(NamedTuple):
     """What an encoder makes of one view."""
 
     features: Features
-    z: Tensor
+    z: Any  # a tensor, or a dict of named heads
 
 
 class Encoder(nn.Module):
@@ -50,4 +50,4 @@ class Encoder(nn.Module):
 
 def _split(joined: Encoded, count: int) -> list[Encoded]:
     features = [Features(*parts) for parts in zip(*(f.chunk(count) for f in joined.features), strict=True)]
-    return [Encoded(f, z) for f, z in zip(features, joined.z.chunk(count), strict=True)]
+    return [Encoded(f, of_each_head(joined.z, lambda z, i=i: z.chunk(count)[i])) for i, f in enumerate(features)]

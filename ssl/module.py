@@ -11,7 +11,7 @@ from .draws import mix
 from .encoder import Encoder
 from .errors import UserError
 from .optim import PARTS, Optim
-from .step import Batch, Step, View
+from .step import Batch, Step, View, of_each_head
 
 
 class Module(pl.LightningModule):
@@ -126,8 +126,8 @@ class Module(pl.LightningModule):
 def detached(step: Step) -> Step:
     """The same step without its graph."""
     return step._replace(
-        q={v: q.detach() for v, q in step.q.items()},
-        k={v: k.detach() for v, k in step.k.items()},
+        q={v: of_each_head(q, torch.detach) for v, q in step.q.items()},
+        k={v: of_each_head(k, torch.detach) for v, k in step.k.items()},
         features={v: type(f)(*(t.detach() for t in f)) for v, f in step.features.items()},
         memory=step.memory.detach(),
         hard={v: h.detach() for v, h in step.hard.items()},

@@ -1,6 +1,6 @@
 """The records that walk through one training step: Batch, View, Features, Step."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -70,12 +70,12 @@ class Step(NamedTuple):
     progress: float  # optimiser step / total, in [0, 1)
     key: int  # what randomness common to the whole step derives from, the same on every rank
     features: dict[int, Features]  # per online view
-    q: dict[int, Tensor]  # per online view: query embeddings (B, d), (B, H, d) or (B, d, h, w)
-    k: dict[int, Tensor]  # per target view: target embeddings of the same shape
+    q: dict[int, Any]  # per online view: query embeddings (B, d), (B, H, d), (B, d, h, w), or a dict of named heads
+    k: dict[int, Any]  # per target view: target embeddings of the same shape
     row: Int[Tensor, " b"]
     group: Int[Tensor, " b"]  # 0: one group
     weight: Float[Tensor, " b"]  # 1
-    memory: Float[Tensor, "m d"]  # (0, d): empty
+    memory: Float[Tensor, "m *d"]  # (0, d): empty; of several heads (m, H, d)
     memory_row: Int[Tensor, " m"]
     memory_group: Int[Tensor, " m"]  # -1: a place not filled yet, of no group
     memory_label: Int[Tensor, " m"]
@@ -83,9 +83,10 @@ class Step(NamedTuple):
     norms_matter: bool  # False: losses that compare directions normalise the embeddings first
 
     @classmethod
-    def of(cls, q: dict[int, Tensor], k: dict[int, Tensor], batch: Batch | None = None, **known: Any) -> "Step":
+    def of(cls, q: dict[int, Any], k: dict[int, Any], batch: Batch | None = None, **known: Any) -> "Step":
         """A step with these embeddings and neutral values for all that is not `known`."""
-        z = next(iter(q.values()))
+        first = next(iter(q.values()))
+        z: Tensor = next(iter(first.values())) if isinstance(first, dict) else first
         b, device = len(z), z.device
         if batch is None:
             batch = Batch.of(torch.zeros(b, 3, 0, 0, dtype=torch.uint8, device=device))
@@ -97,7 +98,7 @@ class Step(NamedTuple):
             "row": batch.row,
             "group": torch.zeros_like(batch.row),
             "weight": batch.weight,
-            "memory": z.new_empty(0, z.shape[-1]),
+            "memory": z.new_empty(0, *z.shape[1:]),
             "memory_row": batch.row.new_empty(0),
             "memory_group": batch.row.new_empty(0),
             "memory_label": batch.row.new_empty(0),
@@ -105,6 +106,11 @@ class Step(NamedTuple):
             "norms_matter": False,
         }
         return cls(batch, q=q, k=k, **(neutral | known))
+
+
+def of_each_head(z: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """An embedding, or those of several named heads, changed."""
+    return {name: change(x) for name, x in z.items()} if isinstance(z, dict) else change(z)
 
 
 def pairs(step: Step) -> Iterator[tuple[int, int]]:

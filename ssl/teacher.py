@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from .encoder import Encoder
-from .step import View
+from .step import View, of_each_head
 
 
 class Siamese(nn.Module):
@@ -32,7 +32,7 @@ class StopGradient(Siamese):
     """k = sg(z): the same network, whose targets are constants (SimSiam; Chen & He 2021)."""
 
     def forward(self, views: dict[int, View], z: dict[int, Tensor]) -> dict[int, Tensor]:
-        return {v: z[v].detach() for v in views}
+        return {v: of_each_head(z[v], torch.detach) for v in views}
 
 
 class EMA(nn.Module):

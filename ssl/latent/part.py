@@ -1,17 +1,20 @@
 """The template of latent parts: what happens to a step between the embeddings and the loss."""
 
+from functools import partial
+
 import torch
 from torch import nn
 
 from ..errors import UserError
 from ..losses.precision import at_least_float32, embeddings
-from ..step import Step
+from ..step import Step, of_each_head
 
 
 class Part(nn.Module):
     """From `from_epoch` of a run of `epochs` on, does `change` to a step: outside autocast, in at least float32."""
 
     needs_memory = False
+    any_shape = False  # whether embeddings may be of several heads, or maps
 
     def __init__(self, from_epoch: int = 0, epochs: float | None = None) -> None:
         super().__init__()
@@ -24,7 +27,7 @@ class Part(nn.Module):
         if step.progress * self.epochs < self.from_epoch - 1e-6:  # 3 epochs may come out as 2.9999999999999996
             return step
         with torch.autocast(step.weight.device.type, enabled=False):
-            return self.change(embeddings(step, at_least_float32))
+            return self.change(embeddings(step, partial(of_each_head, change=at_least_float32)))
 
     def check(self, step: Step) -> None:
         """Refuses a step that the part cannot work on, also before its first epoch."""
@@ -33,6 +36,9 @@ class Part(nn.Module):
                 f"{type(self).__name__} works on the memory of the step, but that is empty: put a queue with "
                 "from_epoch=0 before it in `latent`"
             )
+        shapes = [z.ndim if isinstance(z, torch.Tensor) else None for z in (*step.q.values(), *step.k.values())]
+        if not self.any_shape and set(shapes) != {2}:
+            raise UserError(f"{type(self).__name__} works on one vector per image: choose a head that gives one")
 
     def change(self, step: Step) -> Step:
         raise NotImplementedError

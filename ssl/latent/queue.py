@@ -1,5 +1,7 @@
 """A memory of earlier targets."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -16,23 +18,28 @@ class Queue(Part):
     """Offers the targets of earlier steps as the step's memory (MoCo; He et al. 2020, Alg. 1).
 
     First in, first out, over all ranks, as the teacher gave them; `views` names the target views to keep, null all of
-    them. The memory has `size` places from the first step on; those not filled yet are of no group, so nobody's
-    negatives. Before `from_epoch` the queue fills but offers nothing (SwAV; Caron et al. 2020).
+    them; `shape` is that of one target, (d,) or of several heads (H, d). The memory has `size` places from the first
+    step on; those not filled yet are of no group, so nobody's negatives. Before `from_epoch` the queue fills but
+    offers nothing (SwAV; Caron et al. 2020).
     """
+
+    any_shape = True
 
     def __init__(
         self,
         size: int,
-        dim: int,
+        shape: Sequence[int] | None,
         batch_size: int | None = None,
         views: list[int] | None = None,
         from_epoch: int = 0,
         epochs: float | None = None,
     ) -> None:
         super().__init__(from_epoch, epochs)
+        if shape is None:
+            raise UserError("a queue holds the targets of one head, but the head gives several by name: leave it out")
         self.size, self.views = size, views
         self._refuse_parts_of_batches((batch_size or 1) * (1 if views is None else len(views)))
-        self.z = nn.Buffer(torch.zeros(size, dim))
+        self.z = nn.Buffer(torch.zeros(size, *shape))
         self.row, self.group, self.label = (nn.Buffer(torch.full((size,), UNFILLED)) for _ in range(3))
         self.cursor = nn.Buffer(torch.zeros((), dtype=torch.long))  # the oldest place, which is filled next
 
@@ -53,12 +60,12 @@ class Queue(Part):
         views = list(step.k) if self.views is None else self.views
         if missing := set(views) - set(step.k):
             raise UserError(f"the queue is to hold views {sorted(missing)}, but targets are of views {list(step.k)}")
-        z = gather(torch.stack([step.k[v].detach().to(self.z.dtype) for v in views], dim=1))  # (B, V, d)
+        z = gather(torch.stack([step.k[v].detach().to(self.z.dtype) for v in views], dim=1))  # (B, V, *shape)
         image = gather(torch.stack([step.row, step.group, step.batch.label], dim=1))
         self._store(z.flatten(0, 1), *image.repeat_interleave(len(views), dim=0).unbind(1))
 
     def _store(
-        self, z: Float[Tensor, "n d"], row: Int[Tensor, " n"], group: Int[Tensor, " n"], label: Int[Tensor, " n"]
+        self, z: Float[Tensor, "n *shape"], row: Int[Tensor, " n"], group: Int[Tensor, " n"], label: Int[Tensor, " n"]
     ) -> None:
         self._refuse_parts_of_batches(len(z))
         place = (self.cursor + torch.arange(len(z), device=z.device)) % self.size

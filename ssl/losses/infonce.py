@@ -48,6 +48,7 @@ class InfoNCE(PairLoss):
         super().__init__()
         check(negatives)
         self.temperature = temperature_policy(temperature, adapting=True)
+        self.keeps_rows = self.temperature.adapts
         self.decouple, self.negatives, self.chunk = decouple, negatives, chunk
         self.keep, self.soft, self.anchors = keep, soft, anchors
 

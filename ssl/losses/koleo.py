@@ -7,6 +7,7 @@ from torch.nn.functional import normalize
 
 from ..step import Step
 from .contrast import Everyone, local
+from .heads import over_heads
 from .nearest import CHUNK, nearest
 from .output import Output
 from .points import Points
@@ -31,6 +32,7 @@ class KoLeo(nn.Module):
         self.chunk = chunk
 
     @full_precision
+    @over_heads
     def forward(self, step: Step) -> Output:
         step = step._replace(q={view: normalize(z, dim=-1, eps=1e-12) for view, z in step.q.items()})
         everyone = Everyone(step)

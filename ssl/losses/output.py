@@ -26,6 +26,12 @@ class Output(NamedTuple):
         return cls((share * loss).sum(), {name: (share * value.detach()).sum() for name, value in terms.items()})
 
     @classmethod
+    def average(cls, outputs: list["Output"]) -> "Output":
+        """The mean of losses of one kind."""
+        terms = {name: torch.stack([output.terms[name] for output in outputs]).mean() for name in outputs[0].terms}
+        return cls(torch.stack([output.total for output in outputs]).mean(), terms)
+
+    @classmethod
     def whole(cls, loss: Float[Tensor, ""], **terms: Float[Tensor, ""]) -> "Output":
         """Values that every rank has computed from the embeddings of all ranks."""
         return cls(loss, {name: value.detach() for name, value in terms.items()})

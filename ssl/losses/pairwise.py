@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ..step import Step
 from .contrast import Anchors, Contrast, contrasts
+from .heads import over_heads
 from .output import Output
 from .precision import full_precision
 
@@ -18,6 +19,7 @@ class ContrastLoss(nn.Module):
     anchors: Anchors = "queries"
 
     @full_precision
+    @over_heads
     def forward(self, step: Step) -> Output:
         return Output.mean(step.weight, **self.values(contrasts(step, self.anchors)))
 

@@ -31,6 +31,8 @@ class SogCLR(PairLoss):
     G = log u_i + rho - Σ_u p_u s_u / t.
     """
 
+    keeps_rows = True
+
     def __init__(
         self,
         rows: int | None = None,

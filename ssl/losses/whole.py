@@ -8,6 +8,7 @@ from ..distributed import gather
 from ..errors import UserError
 from ..step import Step
 from .directions import directions
+from .heads import over_heads
 from .output import Output
 from .precision import embeddings, full_precision
 
@@ -23,6 +24,7 @@ class BatchLoss(nn.Module):
         self.looked = False
 
     @full_precision
+    @over_heads
     def forward(self, step: Step) -> Output:
         self._refuse_weights(step)
         everyone = embeddings(step._replace(memory=step.memory[:0], hard={}), gather)

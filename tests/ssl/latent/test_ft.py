@@ -151,7 +151,7 @@ def test_the_same_key_gives_the_same_and_another_another(step):
 
 
 def test_the_queue_keeps_raw_targets(normal):
-    queue, part = Queue(8, 4, 4).double(), FeatureTransform()
+    queue, part = Queue(8, (4,), 4).double(), FeatureTransform()
     q, k = normal(4, 4), normal(4, 4, seed=1)
     for number in range(2):
         part(queue(Step.of({0: q}, {1: k}, key=number)))

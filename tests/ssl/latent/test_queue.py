@@ -33,7 +33,7 @@ def entries(number: int, images: int, views: list[int]) -> list[float]:
 @given(images=st.integers(1, 4), views=st.integers(1, 3), batches=st.integers(1, 4), steps=st.integers(1, 9))
 def test_the_memory_holds_the_latest_targets_of_earlier_steps(images, views, batches, steps):
     count = images * views
-    queue = Queue(count * batches, DIM, images)
+    queue = Queue(count * batches, (DIM,), images)
     expected = [0.0] * queue.size
     for number in range(steps):
         offered = queue(step(number, images, views))
@@ -45,7 +45,7 @@ def test_the_memory_holds_the_latest_targets_of_earlier_steps(images, views, bat
 
 
 def test_places_know_image_group_and_label():
-    queue = Queue(8, DIM, 2)
+    queue = Queue(8, (DIM,), 2)
     group = torch.tensor([7, 5])
     queue(step(0, 2, 2, group=group))
     offered = queue(step(1, 2, 2))
@@ -55,7 +55,7 @@ def test_places_know_image_group_and_label():
 
 
 def test_views_says_which_targets_are_kept():
-    queue = Queue(4, DIM, 2, views=[2])
+    queue = Queue(4, (DIM,), 2, views=[2])
     queue(step(0, 2, 3))
     assert queue.z[:, 0].tolist() == [2.0, 12.0, 0.0, 0.0]
     with pytest.raises(UserError, match=r"views \[2\], but targets are of views \[0, 1\]"):
@@ -63,7 +63,7 @@ def test_views_says_which_targets_are_kept():
 
 
 def test_before_its_first_epoch_it_only_fills():
-    queue = Queue(6, DIM, 2, from_epoch=3, epochs=10.0)
+    queue = Queue(6, (DIM,), 2, from_epoch=3, epochs=10.0)
     early = step(0, 2, progress=0.29)
     assert queue(early) is early
     assert len(early.memory) == 0
@@ -73,8 +73,8 @@ def test_before_its_first_epoch_it_only_fills():
 
 
 def test_it_adds_to_the_memory_that_is_there():
-    once = Queue(4, DIM, 2)(step(0, 2))
-    twice = Queue(2, DIM, 2)(once)
+    once = Queue(4, (DIM,), 2)(step(0, 2))
+    twice = Queue(2, (DIM,), 2)(once)
     assert twice.memory.shape == (6, DIM)
     assert len(twice.memory_row) == len(twice.memory_group) == len(twice.memory_label) == 6
 
@@ -82,7 +82,7 @@ def test_it_adds_to_the_memory_that_is_there():
 def test_targets_are_kept_as_they_are_and_without_graph():
     weight = nn.Parameter(torch.full((DIM,), 2.0))
     given = step(1, 2)
-    queue = Queue(4, DIM, 2)
+    queue = Queue(4, (DIM,), 2)
     queue(given._replace(k={0: (given.k[0] * weight).bfloat16()}))
     assert queue.z.dtype == torch.float32
     assert queue.z[:, 0].tolist() == [200.0, 220.0, 0.0, 0.0]
@@ -90,7 +90,7 @@ def test_targets_are_kept_as_they_are_and_without_graph():
 
 
 def test_the_loss_of_the_queue_is_a_cross_entropy_over_earlier_targets(normal):
-    queue = Queue(12, DIM, 4).double()
+    queue = Queue(12, (DIM,), 4).double()
     loss = InfoNCE(0.2, negatives=[])
     keys: list[Tensor] = []
     for number in range(6):
@@ -108,7 +108,7 @@ def test_the_loss_of_the_queue_is_a_cross_entropy_over_earlier_targets(normal):
 
 
 def test_a_rehearsal_on_a_copy_leaves_no_trace():
-    queue = Queue(4, DIM, 2)
+    queue = Queue(4, (DIM,), 2)
     copy.deepcopy(queue)(step(1, 2))
     assert queue.cursor == 0
     assert (queue.group == -1).all()
@@ -121,7 +121,7 @@ def test_a_loaded_queue_continues_bit_for_bit(normal):
             memory = queue(given).memory
         return memory
 
-    whole, first, second = (Queue(6, DIM, 2) for _ in range(3))
+    whole, first, second = (Queue(6, (DIM,), 2) for _ in range(3))
     expected = run(whole, range(7))
     run(first, range(4))
     second.load_state_dict(first.state_dict())
@@ -133,20 +133,20 @@ def test_a_loaded_queue_continues_bit_for_bit(normal):
 
 def test_a_queue_of_another_size_is_not_loaded():
     with pytest.raises(RuntimeError, match="size mismatch for z"):
-        Queue(4, DIM, 2).load_state_dict(Queue(6, DIM, 2).state_dict())
+        Queue(4, (DIM,), 2).load_state_dict(Queue(6, (DIM,), 2).state_dict())
 
 
 def test_parts_of_batches_are_refused():
     with pytest.raises(UserError, match=r"size=1000 does not hold whole batches of 256 .* such as 1024"):
-        Queue(1000, DIM, 256)
+        Queue(1000, (DIM,), 256)
     with pytest.raises(UserError, match="whole batches of 512 targets"):
-        Queue(768, DIM, 256, views=[0, 1])
+        Queue(768, (DIM,), 256, views=[0, 1])
     with pytest.raises(UserError, match="size=0"):
-        Queue(0, DIM)
+        Queue(0, (DIM,))
     with pytest.raises(UserError, match="size=6 does not hold whole batches of 4 targets"):
-        Queue(6, DIM, 2)(step(0, 2, 2))
+        Queue(6, (DIM,), 2)(step(0, 2, 2))
 
 
 def test_an_epoch_needs_the_length_of_the_run():
     with pytest.raises(UserError, match="give epochs"):
-        Queue(4, DIM, from_epoch=1)
+        Queue(4, (DIM,), from_epoch=1)

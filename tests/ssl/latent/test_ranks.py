@@ -34,7 +34,7 @@ def step(number: int) -> Step:
 
 
 def walk() -> dict[str, Any]:
-    queue = Queue(2 * IMAGES, DIM, IMAGES).double()
+    queue = Queue(2 * IMAGES, (DIM,), IMAGES).double()
     for number in range(STEPS):
         offered = queue(step(number))
     transformed = FeatureTransform(dimensions="both")(offered)
