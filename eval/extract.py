@@ -26,6 +26,7 @@ class Images(Protocol):
 
     label: Int[Tensor, " n"]
     factors: Int[Tensor, "n f"]
+    factor_names: tuple[str, ...]
 
     @property
     def stack(self) -> UInt8[Tensor, "n 3 H W"] | None: ...
@@ -97,7 +98,13 @@ def extract(
     if len(row) < len(rows):
         log.warning("%d of %d images cannot be read: they are left out", len(rows) - len(row), len(rows))
     meta = {"layer": "h", "precision": precision}
-    return FeatureStore(_finite(torch.cat(features), row), images.label[row], images.factors[row], row, meta)
+    return known(images).take(row)._replace(features=_finite(torch.cat(features), row), meta=meta)
+
+
+def known(images: Images) -> FeatureStore:
+    """What is known before anything is extracted: all but the features, which have no dimension yet."""
+    row = torch.arange(len(images))
+    return FeatureStore(torch.empty(len(row), 0), images.label, images.factors, row, {}, images.factor_names)
 
 
 def _batches(

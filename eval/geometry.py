@@ -3,7 +3,7 @@
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -26,6 +26,18 @@ def uniformity_optimum(dim: int, t: float = 2.0) -> float:
         term *= t * t / (k * (dim / 2 + k - 1))
         total += term
     return math.log(total) - 2 * t
+
+
+def tolerance(x: Float[Tensor, "n d"], label: Int[Tensor, " n"]) -> Float[Tensor, ""]:
+    """Mean cosine of two images of one class (after Wang and Liu, 2021).
+
+    Their expectation runs over all pairs and carries an indicator of the same class, so that it falls with the number
+    of classes; this mean runs over pairs of the same class.
+    """
+    x, label = x[label >= 0].double(), label[label >= 0]
+    size = label.bincount().double()
+    total = x.new_zeros(len(size), x.shape[1]).index_add_(0, label, x)  # ‖Σx‖² = Σ_i ‖x_i‖² + Σ_{i≠j} x_i·x_j
+    return (total.square().sum() - x.square().sum()) / (size * (size - 1)).sum()
 
 
 def feature_std_ratio(x: Float[Tensor, "n d"]) -> Float[Tensor, ""]:

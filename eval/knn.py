@@ -1,22 +1,25 @@
-"""Weighted k-nearest-neighbour classification by exact cosine similarity."""
+"""Weighted k-nearest-neighbour classification by cosine similarity."""
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from ..ssl.errors import UserError
+from .search import Neighbours, search
 from .store import FeatureStore
 
-CHUNK = 4096  # queries at a time
-CELLS = 1 << 24  # similarities at a time, where ties are settled
+CHUNK = 4096  # votes at a time
+Search = Callable[[Float[Tensor, "m d"], Float[Tensor, "n d"], int], Neighbours]
 
 
 def knn(
-    bank: FeatureStore, queries: FeatureStore, ks: Sequence[int], temperatures: Sequence[float]
+    bank: FeatureStore,
+    queries: FeatureStore,
+    ks: Sequence[int],
+    temperatures: Sequence[float],
+    search: Search = search,
 ) -> dict[tuple[int, float], Int[Tensor, " n"]]:
     """The predicted label of every labelled query, per (k, T), from one search.
 
@@ -26,66 +29,21 @@ def knn(
     """
     bank, queries = bank.labelled(), queries.labelled()
     _check(bank.label, queries.label, ks)
-    order = bank.row.argsort(stable=True)
-    label = bank.label[order]
-    similarity, position = search(normalize(bank.features[order]), normalize(queries.features), max(ks, default=1))
-    neighbour = label[position]  # (n, k)
+    if (bank.row.diff() < 0).any():
+        bank = bank.take(bank.row.argsort(stable=True))
+    similarity, position = search(bank.features, queries.features, max(ks, default=1))
+    neighbour = bank.label[position]  # (n, k)
     return {(k, t): vote(similarity[:, :k], neighbour[:, :k], t) for k in ks for t in temperatures}
 
 
 def vote(similarity: Float[Tensor, "n k"], label: Int[Tensor, "n k"], temperature: float) -> Int[Tensor, " n"]:
     """The label with the largest sum of exp(similarity / temperature)."""
-    nearest = similarity[:, :1]  # taken off in the exponent: the same winner, and no overflow at a low temperature
-    weight = ((similarity - nearest).double() / temperature).exp()
-    score = weight.new_zeros(len(label), int(label.max()) + 1)
-    return score.scatter_add_(1, label, weight).argmax(1)
-
-
-def search(
-    bank: Float[Tensor, "m d"], queries: Float[Tensor, "n d"], k: int
-) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
-    """The k largest inner products of each query in falling order, and where they are in the bank."""
-    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells of every CPU that it is not built for
-    import faiss  # slow to import, and only needed here
-
-    index = faiss.IndexFlatIP(bank.shape[1])
-    index.add(bank.numpy())  # pyright: ignore[reportCallIssue]
-    one_more = min(k + 1, len(bank))
-    found = []
-    for chunk in queries.split(CHUNK):
-        got = index.search(chunk.numpy(), one_more)  # pyright: ignore[reportCallIssue]
-        similarity, position = _sorted(*map(torch.from_numpy, got))
-        if one_more > k:  # FAISS keeps any of those that are equal at the border
-            tied = similarity[:, k - 1] == similarity[:, k]
-            similarity, position = similarity[:, :k], position[:, :k]
-            similarity[tied], position[tied] = _settle(bank, chunk[tied], k)
-        found.append((similarity, position))
-    similarity, position = zip(*found, strict=True)
-    return torch.cat(similarity), torch.cat(position)
-
-
-def _sorted(
-    similarity: Float[Tensor, "n k"], position: Int[Tensor, "n k"]
-) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
-    """By falling similarity, then by rising position."""
-    position, order = position.sort(dim=1)
-    similarity, order = similarity.gather(1, order).sort(dim=1, descending=True, stable=True)
-    return similarity, position.gather(1, order)
-
-
-def _settle(
-    bank: Float[Tensor, "m d"], queries: Float[Tensor, "n d"], k: int
-) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
-    """The same search without FAISS: of equals at the border, the first in the bank."""
-    similarity, position = queries.new_empty(len(queries), k), torch.empty(len(queries), k, dtype=torch.long)
-    for some in torch.arange(len(queries)).split(max(1, CELLS // len(bank))):
-        product = queries[some] @ bank.T
-        border = product.topk(k).values[:, -1:]
-        above, equal = product > border, product == border
-        taken = above | (equal & (equal.cumsum(1) <= k - above.sum(1, keepdim=True)))
-        where = taken.nonzero()[:, 1].view(-1, k)
-        similarity[some], position[some] = _sorted(product.gather(1, where), where)
-    return similarity, position
+    classes = int(label.max()) + 1
+    winners = []
+    for near, y in zip(similarity.split(CHUNK), label.split(CHUNK), strict=True):
+        weight = ((near - near[:, :1]).double() / temperature).exp()  # the nearest has 1: no overflow at a low one
+        winners.append(weight.new_zeros(len(y), classes).scatter_add_(1, y, weight).argmax(1))
+    return torch.cat(winners)
 
 
 def _check(label: Int[Tensor, " m"], wanted: Int[Tensor, " n"], ks: Sequence[int]) -> None:

@@ -12,28 +12,30 @@ from torch.nn.functional import cross_entropy, hardshrink
 
 from ..ssl.draws import mix, permutation
 from ..ssl.errors import UserError
+from .held_out import held_out
 from .store import FeatureStore
 
-INIT, SPLIT, ORDER = range(3)  # keep the three uses of one seed apart
+INIT, ORDER = 0, 2  # keep these uses of a seed apart from each other and from the held-out rows
 CHUNK = 8192
 TRACE = 1e-30
 SHARED = 100_000_000  # products per step from which it pays to share them among threads
 
 
 class Recipe(NamedTuple):
-    """How heads are trained: SGD with momentum 0.9, a cosine to 0, no weight decay, on standardised features."""
+    """How heads are trained: SGD with momentum 0.9, a cosine to 0, no weight decay."""
 
     learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0)
     epochs: int = 10
     least_steps: int = 500  # small sets take more epochs
     batch_size: int = 256
+    standardise: bool = True  # the features, by the mean and deviation of train
 
 
 RECIPE = Recipe()
 
 
 class Heads(NamedTuple):
-    """Linear classifiers side by side, on features standardised by their training set."""
+    """Linear classifiers side by side, on features from which a mean is taken off before they are scaled."""
 
     weight: Float[Tensor, "d l c"]
     bias: Float[Tensor, "l c"]
@@ -47,7 +49,7 @@ class Heads(NamedTuple):
         return torch.addmm(bias, features, weight).unflatten(1, self.bias.shape)
 
     def predict(self, features: Float[Tensor, "n d"]) -> Int[Tensor, "n l"]:
-        return torch.cat([self.logits(chunk).argmax(2) for chunk in features.split(CHUNK)])
+        return torch.cat([self.logits(chunk.float()).argmax(2) for chunk in features.split(CHUNK)])
 
 
 class Probe(NamedTuple):
@@ -67,33 +69,47 @@ def probe(train: FeatureStore, test: FeatureStore, seed: int, recipe: Recipe = R
     train, test = train.labelled(), test.labelled()
     _check(train.label)
     classes = int(train.label.max()) + 1
-    order = permutation(mix(seed, SPLIT), len(train.label))
-    held_out, rest = order.tensor_split([max(1, len(order) // 10)])
-    heads = fit(train.features[rest], train.label[rest], classes, seed, recipe)
-    hits = heads.predict(train.features[held_out]) == train.label[held_out, None]
-    accuracy = hits.double().mean(0)
+    accuracy = held_out_accuracy(train, seed, recipe)
     best = int(accuracy.argmax())
     rate = recipe.learning_rates[best]
     final = fit(train.features, train.label, classes, seed, recipe._replace(learning_rates=(rate,)))
     return Probe(final.predict(test.features)[:, 0], rate, accuracy[best].item())
 
 
-def fit(features: Float[Tensor, "n d"], label: Int[Tensor, " n"], classes: int, seed: int, recipe: Recipe) -> Heads:
+def held_out_accuracy(train: FeatureStore, seed: int, recipe: Recipe) -> Float[Tensor, " l"]:
+    """Of each learning rate, on a tenth of these rows when trained on the others."""
+    chosen, rest = held_out(len(train.label), seed)
+    heads = fit(train.features, train.label, int(train.label.max()) + 1, seed, recipe, rest)
+    hits = heads.predict(train.features[chosen]) == train.label[chosen, None]
+    return hits.double().mean(0)
+
+
+def fit(
+    features: Float[Tensor, "n d"],
+    label: Int[Tensor, " n"],
+    classes: int,
+    seed: int,
+    recipe: Recipe,
+    rows: Int[Tensor, " r"] | None = None,
+) -> Heads:
     """One head per learning rate, all in one matrix product; each comes out as if it were alone.
 
     Every head's loss is multiplied by its rate and the optimiser's own rate is 1: momentum is linear, so this is SGD.
+    Features are read a batch at a time, of these rows only if there are any.
     """
+    rows = torch.arange(len(label)) if rows is None else rows
     rates = torch.tensor(recipe.learning_rates)
-    heads = _start(features, len(rates), classes, seed)
-    epochs = _epochs(len(features), recipe)
-    steps = epochs * ceil(len(features) / recipe.batch_size)
+    heads = _start(features, rows, classes, seed, recipe)
+    epochs = _epochs(len(rows), recipe)
+    steps = epochs * ceil(len(rows) / recipe.batch_size)
     optimizer = torch.optim.SGD([heads.weight, heads.bias], lr=1.0, momentum=0.9)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     with _threads(recipe.batch_size * heads.weight.numel()):
-        for rows in _batches(len(features), epochs, seed, recipe.batch_size):
-            logits = heads.logits(features[rows])  # (b, l, c)
+        for batch in _batches(len(rows), epochs, seed, recipe.batch_size):
+            logits = heads.logits(features[rows[batch]].float())  # (b, l, c)
             logits.register_hook(_without_traces)
-            losses = cross_entropy(logits.transpose(1, 2), label[rows, None].expand(-1, len(rates)), reduction="none")
+            wanted = label[rows[batch], None].expand(-1, len(rates))
+            losses = cross_entropy(logits.transpose(1, 2), wanted, reduction="none")
             optimizer.zero_grad()
             (losses.mean(0) @ rates).backward()
             optimizer.step()
@@ -101,16 +117,22 @@ def fit(features: Float[Tensor, "n d"], label: Int[Tensor, " n"], classes: int, 
     return Heads(*(t.detach() for t in heads))
 
 
-def _start(features: Float[Tensor, "n d"], heads: int, classes: int, seed: int) -> Heads:
-    """Weights from N(0, 0.01), the same for every head; biases 0; constant features are left out."""
+def _start(features: Float[Tensor, "n d"], rows: Int[Tensor, " r"], classes: int, seed: int, recipe: Recipe) -> Heads:
+    """Weights from N(0, 0.01²), the same for every head; biases 0."""
+    dim = features.shape[1]
+    mean, scale = _standard(features[rows].float()) if recipe.standardise else (torch.zeros(dim), torch.ones(dim))
+    draw = torch.Generator().manual_seed(mix(seed, INIT))
+    weight = 0.01 * torch.randn(dim, 1, classes, generator=draw)
+    weight = weight.repeat(1, len(recipe.learning_rates), 1).requires_grad_()
+    return Heads(weight, torch.zeros(weight.shape[1:], requires_grad=True), mean, scale)
+
+
+def _standard(features: Float[Tensor, "n d"]) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
+    """Mean and one over the deviation; 0 for constant features, which are so left out."""
     mean = features.mean(0)
     squares = torch.stack([(chunk - mean).square().sum(0) for chunk in features.split(CHUNK)]).sum(0)
     std = (squares / len(features)).sqrt()
-    scale = torch.where(std > 1e-6 * std.max(), 1 / std, 0)
-    draw = torch.Generator().manual_seed(mix(seed, INIT))
-    weight = 0.01 * torch.randn(features.shape[1], 1, classes, generator=draw)
-    weight = weight.repeat(1, heads, 1).requires_grad_()
-    return Heads(weight, torch.zeros(heads, classes, requires_grad=True), mean, scale)
+    return mean, torch.where(std > 1e-6 * std.max(), 1 / std, 0)
 
 
 def _epochs(size: int, recipe: Recipe) -> int:

@@ -18,6 +18,7 @@ from .geometry import alignment, feature_std_ratio, pair_similarities, uniformit
 from .spectrum import rankme
 
 ROWS = 2048  # at most so many enter a reading, over all ranks
+FEWEST = 8  # real images that a reading needs where there are generated ones too
 log = logging.getLogger(__name__)
 
 
@@ -50,7 +51,7 @@ class Periodic(pl.Callback, ABC):
 class Monitor(Periodic):
     """Geometry of the embeddings and norm of the gradient, with a warning when the embeddings collapse.
 
-    Of the first pair of views (q of one, k of another) on at most 2048 rows over all ranks, in float32: alignment,
+    Of the first pair of views (q of one, k of another) on at most 2048 real rows over all ranks, in float32: alignment,
     uniformity, mean cosine of positives and of negatives, feature std times √d, RankMe of the embeddings and of the
     pooled features. The gradient's norm is taken before clipping.
     """
@@ -86,16 +87,19 @@ class Monitor(Periodic):
 
 
 def read(step: Step) -> dict[str, Tensor]:
-    """The readings of one step."""
+    """The readings of one step, of its real images alone; {}: they are too few."""
     a, b = next(pairs(step), (min(step.q), None))
-    q = normalize(_vectors(step.q[a]))
+    real = gather(_first(step.batch.source)) == 0
+    if not real.all() and real.sum() < FEWEST:
+        return {}
+    q = normalize(_vectors(step.q[a])[real])
     found = {"uniformity": uniformity(q), "feature_std_ratio": feature_std_ratio(q), "rankme": rankme(q)}
     if b is not None:
-        k = normalize(_vectors(step.k[b]))
+        k = normalize(_vectors(step.k[b])[real])
         positive, negative = pair_similarities(q, k)
         found |= {"alignment": alignment(q, k), "positive_similarity": positive, "negative_similarity": negative}
     if a in step.features:
-        found["rankme_features"] = rankme(_vectors(step.features[a].pooled))
+        found["rankme_features"] = rankme(_vectors(step.features[a].pooled)[real])
     return found
 
 
@@ -111,7 +115,14 @@ def collapse(values: dict[str, float]) -> str | None:
     return None
 
 
-def _vectors(z: Tensor) -> Float[Tensor, "n d"]:
-    """One float32 vector per image, of all ranks: heads (B, H, d) side by side, maps (B, d, h, w) averaged."""
-    z = z[: max(1, ROWS // world())].float()
+def _vectors(z: Tensor | dict[str, Tensor]) -> Float[Tensor, "n d"]:
+    """One float32 vector per image, of all ranks: several heads side by side, maps (B, d, h, w) averaged."""
+    if isinstance(z, dict):
+        return torch.cat([_vectors(head) for head in z.values()], dim=1)
+    z = _first(z).float()
     return gather(z.mean((2, 3)) if z.ndim == 4 else z.flatten(1))
+
+
+def _first(x: Tensor) -> Tensor:
+    """This rank's share of the rows that enter a reading."""
+    return x[: max(1, ROWS // world())]

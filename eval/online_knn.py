@@ -45,7 +45,7 @@ class OnlineKNN(Periodic):
         data: Any = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         if data is None or not trainer.is_global_zero:
             return {}
-        images = data.train_images
+        images = data.real_images
         bank, queries = self._rows(images.label, data.held_out)
         if len(queries) == 0 or len(bank) < self.k or len(images.label[bank].unique()) < 2:
             return {}

@@ -16,13 +16,19 @@ def write(rows: list[Row], file: Path) -> None:
 
 
 def table(rows: list[Row]) -> str:
-    """One line per representation, one column per metric."""
+    """One line per factor, if there are any, and representation; one column per metric."""
     titles = list(dict.fromkeys(_title(row) for row in rows))
-    cells = {(row["representation"], _title(row)): _value(row) for row in rows}
-    names = list(dict.fromkeys(row["representation"] for row in rows))
+    cells = {(_name(row), _title(row)): _value(row) for row in rows}
+    factors = list(dict.fromkeys(row.get("factor") for row in rows))
+    names = dict.fromkeys(_name(row) for row in sorted(rows, key=lambda row: factors.index(row.get("factor"))))
     lines = [["", *titles], *([name, *(cells.get((name, title), "-") for title in titles)] for name in names)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join([a.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]) for a, *rest in lines)
+
+
+def _name(row: Row) -> str:
+    factor = f"{row['factor']} (chance {row['chance']:.1%}), " if "factor" in row else ""
+    return factor + row["representation"]
 
 
 def _title(row: Row) -> str:

@@ -14,10 +14,13 @@ class FeatureStore(NamedTuple):
     factors: Int[Tensor, "n f"]  # (n, 0): none
     row: Int[Tensor, " n"]  # position in the image set
     meta: dict[str, Any]  # layer, precision
+    factor_names: tuple[str, ...] = ()
+
+    def take(self, which: Tensor) -> "FeatureStore":
+        """Some of the rows, by position or by mask."""
+        return self._replace(**{name: getattr(self, name)[which] for name in ("features", "label", "factors", "row")})
 
     def labelled(self) -> "FeatureStore":
         """The rows whose label is known."""
         known = self.label >= 0
-        if known.all():  # nothing to copy
-            return self
-        return self._replace(**{name: getattr(self, name)[known] for name in ("features", "label", "factors", "row")})
+        return self if known.all() else self.take(known)  # nothing to copy

@@ -15,6 +15,9 @@ from sslab.eval.extract import Pixels, extract
 from sslab.eval.geometry import uniformity, uniformity_optimum
 from sslab.eval.knn import knn
 from sslab.eval.linear import probe
+from sslab.eval.protocols.geometry import Geometry
+from sslab.eval.protocols.knn import KNN
+from sslab.eval.protocols.linear import Linear
 from sslab.eval.results import table, write
 from sslab.eval.spectrum import rankme
 from sslab.ssl.backbones import Backbone
@@ -29,7 +32,8 @@ LABEL_FREE = ["rankme", "rankme_centred", "uniformity", "uniformity_gap"]
 def run(folder: Path, train: Stack, test: Stack | None, **settings: Any) -> list[dict[str, Any]]:
     torch.manual_seed(0)
     backbones = {"trained": Pixels(4), "untrained": Backbone("resnet_tiny", 8)}
-    evaluation = Evaluation(**{"knn": [5, 20], **settings})
+    protocols = {"knn": KNN(settings.pop("k", [5, 20])), "linear": Linear(), "geometry": Geometry()}
+    evaluation = Evaluation(**{"protocols": protocols, **settings})
     return evaluation(backbones, train, test, VIEW, CPU, folder, {"commit": "abc", "seed": 1})
 
 
@@ -121,7 +125,8 @@ def test_without_usable_labels_only_label_free_metrics_remain(tmp_path, caplog, 
             part.label = torch.full_like(part.label, label)
     rows = run(tmp_path, *parts)
     assert [r["metric"] for r in rows] == LABEL_FREE * 2
-    assert f"no kNN and no linear probe: {reason}" in caplog.text
+    assert f"knn is left out: {reason}" in caplog.text
+    assert f"linear is left out: {reason}" in caplog.text
 
 
 def test_without_a_test_set(tmp_path, caplog):
@@ -141,7 +146,7 @@ def test_k_that_the_bank_does_not_fill_is_left_out_not_changed(tmp_path, caplog)
 
 
 def test_k_too_large_altogether_leaves_the_other_metrics(tmp_path):
-    rows = run(tmp_path, images(15), images(20, seed=1), knn=[20])
+    rows = run(tmp_path, images(15), images(20, seed=1), k=[20])
     assert [r["metric"] for r in rows if r["representation"] == "trained"] == ["linear_accuracy", *LABEL_FREE]
 
 
@@ -183,8 +188,10 @@ def test_table_of_two_metrics():
     ]
 
 
-def test_configs(rows):
-    choice = OmegaConf.load(Path(__file__).parents[2] / "conf" / "eval" / "default.yaml")
+@pytest.mark.parametrize("name", ["default", "factors"])
+def test_configs(name):
+    choice = OmegaConf.load(Path(__file__).parents[2] / "conf" / "eval" / f"{name}.yaml")
     built = instantiate(OmegaConf.create({"seed": 7, "eval": choice}).eval, _convert_="all")
-    assert vars(built) == vars(Evaluation(seed=7))
-    assert not OmegaConf.load(Path(__file__).parents[2] / "conf" / "eval" / "none.yaml")
+    assert (built.seed, built.batch_size, built.precision) == (7, 512, "32-true")
+    parts = getattr(built.protocols.get("factors"), "protocols", built.protocols)
+    assert parts["knn"].temperature == KNN().temperature

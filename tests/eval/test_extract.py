@@ -23,7 +23,7 @@ class OneByOne:
 
     def __init__(self, whole: Stack, sizes: dict[int, int] | None = None, broken: tuple[int, ...] = ()) -> None:
         self.whole, self.sizes, self.broken = whole, sizes or {}, broken
-        self.label, self.factors = whole.label, whole.factors
+        self.label, self.factors, self.factor_names = whole.label, whole.factors, whole.factor_names
         self.threads: set[str] = set()
 
     def __len__(self) -> int:

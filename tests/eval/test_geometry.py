@@ -2,9 +2,16 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from sslab.eval.geometry import alignment, feature_std_ratio, pair_similarities, uniformity, uniformity_optimum
+from sslab.eval.geometry import (
+    alignment,
+    feature_std_ratio,
+    pair_similarities,
+    tolerance,
+    uniformity,
+    uniformity_optimum,
+)
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -50,6 +57,7 @@ def test_std_ratio_of_the_sphere_is_one():
     assert feature_std_ratio(sphere(20_000, 32)).item() == pytest.approx(1, abs=0.01)
 
 
+@settings(deadline=None)
 @given(n=st.integers(2, 12), d=st.integers(2, 6), seed=st.integers(0, 99))
 def test_equal_loops_over_pairs(n, d, seed):
     x, y = sphere(n, d, seed), sphere(n, d, seed + 100)
@@ -61,3 +69,20 @@ def test_equal_loops_over_pairs(n, d, seed):
     assert alignment(x, y).item() == pytest.approx(near)
     assert positive == pytest.approx(1 - near / 2)
     assert negative == pytest.approx(sum(float(x[i] @ y[j]) for i, j in different) / len(different), abs=1e-12)
+
+
+@settings(deadline=None)
+@given(n=st.integers(3, 12), d=st.integers(2, 6), seed=st.integers(0, 99))
+def test_tolerance_equals_a_loop_over_pairs_of_a_class(n, d, seed):
+    x = sphere(n, d, seed)
+    label = torch.arange(n) % 3 - 1
+    label[:2] = 0
+    pairs = [(i, j) for i in range(n) for j in range(n) if i != j and label[i] == label[j] >= 0]
+    expected = sum(float(x[i] @ x[j]) for i, j in pairs) / len(pairs)
+    assert tolerance(x, label).item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_tolerance_does_not_fall_with_the_number_of_classes():
+    for classes in (2, 10, 50):
+        label = torch.arange(500) % classes
+        assert tolerance(sphere(classes, 128)[label], label).item() == pytest.approx(1)

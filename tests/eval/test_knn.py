@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import clusters, store
 from sklearn.neighbors import KNeighborsClassifier
-from sslab.eval.knn import knn, search, vote
+from sslab.eval.knn import knn, vote
 from sslab.ssl.errors import UserError
 from torch import Tensor
 from torch.nn.functional import one_hot
@@ -59,13 +59,6 @@ def test_ties_go_to_the_lower_row_in_any_order_of_the_bank(data, m, k, seed):
     assert knn(shuffled, queries, [k], [0.5])[k, 0.5].tolist() == expected.tolist()
 
 
-def test_search_keeps_the_first_of_equals_beyond_faiss_heap():
-    bank = torch.ones(1000, 1)
-    similarity, position = search(bank, torch.ones(30, 1), 150)
-    assert (similarity == 1).all()
-    assert (position == torch.arange(150)).all()
-
-
 def test_many_settings_from_one_search_equal_each_alone():
     bank, queries = clusters(50, spread=2), clusters(30, seed=1, spread=2)
     together = knn(bank, queries, [1, 7, 20], [0.05, 1.0])
@@ -87,7 +80,8 @@ def test_chunks_change_nothing(monkeypatch):
     bank, queries = clusters(50), clusters(33, seed=1, spread=2)
     whole = knn(bank, queries, [5], [0.07])[5, 0.07]
     monkeypatch.setattr("sslab.eval.knn.CHUNK", 7)
-    monkeypatch.setattr("sslab.eval.knn.CELLS", 100)
+    monkeypatch.setattr("sslab.eval.search.CHUNK", 6)
+    monkeypatch.setattr("sslab.eval.search.CELLS", 100)
     assert knn(bank, queries, [5], [0.07])[5, 0.07].tolist() == whole.tolist()
 
 
@@ -127,7 +121,7 @@ def test_rows_without_a_label_are_left_out():
     bank, queries = clusters(50), clusters(30, seed=1)
     unknown = torch.arange(50) % 3 == 0
     partly = bank._replace(label=bank.label.masked_fill(unknown, -1))
-    rest = bank._replace(**{f: getattr(bank, f)[~unknown] for f in ("features", "label", "factors", "row")})
+    rest = bank.take(~unknown)
     (prediction,) = knn(partly, queries, [5], [0.07]).values()
     assert prediction.tolist() == knn(rest, queries, [5], [0.07])[5, 0.07].tolist()
     assert len(knn(bank, partly, [5], [0.07])[5, 0.07]) == int((~unknown).sum())

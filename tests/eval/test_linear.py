@@ -125,7 +125,8 @@ def test_constant_features_are_ignored():
 def test_rows_without_a_label_are_left_out():
     train, test = clusters(100), clusters(50, seed=1)
     junk = store(torch.full((30, 8), 1e4), torch.full((30,), -1))
-    mixed = train._replace(**{f: torch.cat([getattr(s, f) for s in (train, junk)]) for f in train._fields[:-1]})
+    tensors = ("features", "label", "factors", "row")
+    mixed = train._replace(**{f: torch.cat([getattr(s, f) for s in (train, junk)]) for f in tensors})
     assert probe(mixed, test, 0, QUICK).prediction.equal(probe(train, test, 0, QUICK).prediction)
     assert len(probe(train, mixed, 0, QUICK).prediction) == 100
 

@@ -58,7 +58,8 @@ class Tiny(pl.LightningModule):
 class Data(pl.LightningDataModule):
     def __init__(self, data: Stack, held_out: Tensor) -> None:
         super().__init__()
-        self.train_images, self.held_out = data, held_out
+        self.train_images = self.real_images = data
+        self.held_out = held_out
 
     def train_dataloader(self) -> DataLoader[Any]:
         batches = [Batch.of(self.train_images.stack[rows]) for rows in torch.arange(48).split(8)]
@@ -169,18 +170,43 @@ def test_shapes_of_embeddings_and_a_lone_view():
     assert set(found) == {"uniformity", "feature_std_ratio", "rankme"}
 
 
+def test_named_heads_are_read_side_by_side():
+    z = torch.randn(2, 10, 5, generator=torch.Generator().manual_seed(0))
+    named = {v: {"maps": x[:, :3, None, None].expand(-1, -1, 2, 2), "vectors": x[:, 3:]} for v, x in enumerate(z)}
+    together = dict(enumerate(z))
+    for name, reading in read(Step.of(named, named)).items():
+        torch.testing.assert_close(reading, read(Step.of(together, together))[name])
+
+
 def test_at_most_2048_rows_enter_a_reading():
     z = torch.randn(3000, 4, generator=torch.Generator().manual_seed(0))
     step = Step.of({0: z}, {1: z})
     assert read(step)["uniformity"] == uniformity(normalize(z[:2048]))
 
 
+@pytest.mark.parametrize(("generated", "readable"), [(12, True), (17, False)])
+def test_generated_images_do_not_enter_a_reading(generated, readable):
+    z = torch.randn(2, 24, 4, generator=torch.Generator().manual_seed(0))
+    source = (torch.arange(24) * 7 % 24 < generated).long()
+    batch = Batch.of(torch.zeros(24, 3, 0, 0, dtype=torch.uint8), source=source)
+    features = {0: Features(z[1], z[1, :, :, None, None], z[1, :, None])}
+    found = read(Step.of({0: z[0]}, {1: z[1]}, batch, features=features))
+    real = z[:, source == 0]
+    alone = {0: Features(real[1], real[1, :, :, None, None], real[1, :, None])}
+    expected = read(Step.of({0: real[0]}, {1: real[1]}, features=alone)) if readable else {}
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)
+
+
 def readings_of_a_share() -> dict[str, Tensor]:
-    """24 rows over all ranks."""
+    """24 rows over all ranks, some of them generated, more on one rank than on the other."""
     from sslab.ssl.distributed import rank, world
 
     z = torch.randn(2, 24, 4, generator=torch.Generator().manual_seed(0)).chunk(world(), 1)[rank()]
-    return read(Step.of({0: z[0]}, {1: z[1]}))
+    source = (torch.arange(24) < 5).long().chunk(world())[rank()]
+    batch = Batch.of(torch.zeros(len(source), 3, 0, 0, dtype=torch.uint8), source=source)
+    return read(Step.of({0: z[0]}, {1: z[1]}, batch))
 
 
 @pytest.mark.slow

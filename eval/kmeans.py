@@ -1,0 +1,33 @@
+"""Clusters of features by direction."""
+
+import logging
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ..ssl.draws import mix
+from ..ssl.errors import UserError
+
+FITTED = 16_384  # rows per cluster that centroids are fitted to, at most
+
+
+def spherical_kmeans(
+    features: Float[Tensor, "n d"], k: int, seed: int, iterations: int = 100, restarts: int = 3
+) -> Int[Tensor, " n"]:
+    """The cluster of every row: max_a Σ_i x_i · c_{a_i} over unit vectors x and unit centroids c.
+
+    The best of `restarts`; the same for the same seed. With very many rows the centroids are fitted to a part of them.
+    """
+    if not 1 <= k <= len(features):
+        raise UserError(f"k-means with {k} clusters: expected 1 to {len(features)}, the number of images")
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells of every CPU that it is not built for
+    import faiss  # slow to import, and only needed here
+
+    x = normalize(features).numpy()
+    options = {"niter": iterations, "nredo": restarts, "seed": mix(seed) >> 33}  # FAISS takes 31 bits
+    limits = {"min_points_per_centroid": 1, "max_points_per_centroid": FITTED}
+    means = faiss.Kmeans(x.shape[1], k, spherical=True, **options, **limits)
+    means.train(x)
+    return torch.from_numpy(means.assign(x)[1])

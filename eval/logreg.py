@@ -1,0 +1,143 @@
+"""Logistic regression by full-batch L-BFGS, its penalty chosen on a part of train."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from ..ssl.errors import UserError
+from .held_out import held_out
+from .store import FeatureStore
+
+PENALTIES = tuple(10 ** (6 - i / 4) for i in range(45))  # 1 / C of Oquab et al. (2024)
+CHUNK = 16_384  # rows at a time
+ITERATIONS = 1000
+HISTORY = 20
+TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-5}  # of the gradient by V: the value is off by its square
+LIMIT = 1  # SciPy's status for too many iterations
+log = logging.getLogger(__name__)
+
+
+class Classifier(NamedTuple):
+    """Softmax of x W + b."""
+
+    weight: Float[Tensor, "d c"]
+    bias: Float[Tensor, " c"]
+
+    def predict(self, features: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
+        chunks = features.split(CHUNK)
+        return torch.cat([(chunk.to(self.weight) @ self.weight + self.bias).argmax(1) for chunk in chunks])
+
+
+class Regression(NamedTuple):
+    """What the regression says of a test set, and how its penalty was found."""
+
+    prediction: Int[Tensor, " n"]
+    penalty: float
+    held_out_accuracy: float
+
+
+def logreg(
+    train: FeatureStore,
+    test: FeatureStore,
+    seed: int,
+    penalties: Sequence[float] = PENALTIES,
+    dtype: torch.dtype = torch.float64,
+) -> Regression:
+    """The predicted label of every labelled row of `test`.
+
+    Every penalty is tried on 90 % of `train`; the one that does best on the other 10 % (the higher on a tie) is the
+    penalty of a regression on all of `train`. `test` is read once. Features are taken as they are.
+    """
+    train, test = train.labelled(), test.labelled()
+    chosen, rest = held_out(len(train.label), seed)
+    held = train.take(chosen)
+    found = {
+        penalty: (classifier.predict(held.features) == held.label).double().mean().item()
+        for penalty, classifier in path(train.features[rest], train.label[rest], penalties, dtype)
+    }
+    best = max(found, key=lambda penalty: (found[penalty], penalty))
+    ((_, classifier),) = path(train.features, train.label, [best], dtype)
+    return Regression(classifier.predict(test.features), best, found[best])
+
+
+def path(
+    features: Float[Tensor, "n d"], label: Int[Tensor, " n"], penalties: Sequence[float], dtype: torch.dtype
+) -> Iterator[tuple[float, Classifier]]:
+    """The minimum of Σ_i CE(x_i W + b, y_i) + λ/2 ‖W‖² for each λ, from the highest down, each begun at the last."""
+    if len(label.unique()) < 2:
+        raise UserError(f"logistic regression needs two classes or more, but all {len(label)} labels are the same")
+    objective = Objective(features, label)
+    weight = torch.zeros(features.shape[1], int(label.max()) + 1, dtype=dtype)
+    found = Classifier(weight, weight[0].clone())
+    for penalty in sorted(penalties, reverse=True):
+        found = minimise(objective, penalty / len(label), found)
+        yield penalty, Classifier(found.weight, found.bias - objective.mean.to(dtype) @ found.weight)
+
+
+def minimise(objective: "Objective", decay: float, start: Classifier) -> Classifier:
+    """L-BFGS from a start, in the coordinates V = Lᵀ W, where L Lᵀ is about the curvature there.
+
+    So directions in which the features vary much and little are found equally fast; the minimum is the same.
+    """
+    from scipy.optimize import minimize  # slow to import, and only needed here
+
+    root = torch.linalg.cholesky(objective.curvature(start, decay)).to(start.weight)
+
+    def unpack(flat: np.ndarray) -> Classifier:
+        rows = torch.from_numpy(flat).to(root).view(-1, len(start.bias))  # V, then b
+        return Classifier(torch.linalg.solve_triangular(root.T, rows[:-1], upper=True), rows[-1])
+
+    def value_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        loss, slope = objective(unpack(flat), decay)
+        return loss.item(), _flat(torch.linalg.solve_triangular(root, slope.weight, upper=False), slope.bias)
+
+    begin = _flat(root.T @ start.weight, start.bias)
+    stop = {"maxiter": ITERATIONS, "maxfun": 10 * ITERATIONS, "gtol": TOLERANCE[root.dtype], "ftol": 0}
+    end = minimize(value_and_gradient, begin, jac=True, method="L-BFGS-B", options={"maxcor": HISTORY, **stop})
+    if end.status == LIMIT:
+        log.warning("logistic regression, decay %.1e: still moving after %d iterations", decay, ITERATIONS)
+    return unpack(end.x)
+
+
+def _flat(weight: Float[Tensor, "d c"], bias: Float[Tensor, " c"]) -> np.ndarray:
+    return torch.cat([weight.flatten(), bias]).double().numpy()
+
+
+class Objective:
+    """Mean cross-entropy of centred features plus decay/2 ‖W‖², by chunks of rows."""
+
+    def __init__(self, features: Float[Tensor, "n d"], label: Int[Tensor, " n"]) -> None:
+        self.features, self.label = features, label
+        self.mean = features.mean(0, dtype=torch.float64)
+
+    def __call__(self, at: Classifier, decay: float) -> tuple[Float[Tensor, ""], Classifier]:
+        """The value and its gradient."""
+        loss, slope, slope_bias = decay / 2 * at.weight.square().sum(), decay * at.weight, torch.zeros_like(at.bias)
+        for x, y, logits in self._chunks(at):
+            loss = loss + cross_entropy(logits, y, reduction="sum") / len(self.label)
+            error = logits.softmax(1)
+            error[torch.arange(len(y)), y] -= 1
+            slope.addmm_(x.T, error, alpha=1 / len(self.label))
+            slope_bias += error.sum(0) / len(self.label)
+        return loss, Classifier(slope, slope_bias)
+
+    def curvature(self, at: Classifier, decay: float) -> Float[Tensor, "d d"]:
+        """Mean over classes of the second derivative by the weights of one class, in float64."""
+        total = decay * torch.eye(len(at.weight), dtype=torch.float64)
+        for x, _, logits in self._chunks(at):
+            p = logits.softmax(1)
+            weighted = x * (p * (1 - p)).mean(1, keepdim=True)
+            total += (x.T @ weighted).double() / len(self.label)
+        return total
+
+    def _chunks(self, at: Classifier) -> Iterator[tuple[Float[Tensor, "b d"], Int[Tensor, " b"], Float[Tensor, "b c"]]]:
+        """Centred features, labels and logits."""
+        for x, y in zip(self.features.split(CHUNK), self.label.split(CHUNK), strict=True):
+            x = x.to(at.weight) - self.mean.to(at.weight)
+            yield x, y, torch.addmm(at.bias, x, at.weight)

@@ -1,0 +1,56 @@
+"""What features tell of each factor of the images."""
+
+import logging
+from collections.abc import Iterator, Mapping
+
+from ...ssl.errors import UserError
+from ..results import Row
+from ..store import FeatureStore
+from .protocol import Protocol, obstacle
+
+log = logging.getLogger(__name__)
+
+
+class Factors(Protocol):
+    """Other protocols, once for the class and once for each factor in its place.
+
+    Each row names its `factor`, and `chance`: the accuracy of always answering the value that is most frequent in
+    test. A factor without labels, or with one value only, is left out, with a warning.
+
+    Args:
+        protocols: what is measured of each factor, by name.
+    """
+
+    def __init__(self, protocols: Mapping[str, Protocol]) -> None:
+        self.protocols = dict(protocols)
+
+    def check(self, train: FeatureStore, test: FeatureStore) -> None:
+        if not train.factor_names:
+            raise UserError("the images have no factors: choose data that has, such as data=shapes")
+        for name, known, unknown in _targets(train, test):
+            reason = obstacle(known, unknown)
+            if reason:
+                log.warning("factor %s is left out: %s", name, reason)
+                continue
+            for protocol in self.protocols.values():
+                protocol.check(known, unknown)
+
+    def __call__(self, train: FeatureStore, test: FeatureStore, seed: int) -> Iterator[Row]:
+        for name, known, unknown in _targets(train, test):
+            if obstacle(known, unknown):
+                continue
+            about = {"factor": name, "chance": _chance(unknown)}
+            for protocol in self.protocols.values():
+                yield from ({**row, **about} for row in protocol(known, unknown, seed))
+
+
+def _targets(train: FeatureStore, test: FeatureStore) -> Iterator[tuple[str, FeatureStore, FeatureStore]]:
+    """The class and every factor: its name, and both stores with it for a label."""
+    yield "class", train, test
+    for i, name in enumerate(train.factor_names):
+        yield name, train._replace(label=train.factors[:, i]), test._replace(label=test.factors[:, i])
+
+
+def _chance(test: FeatureStore) -> float:
+    label = test.labelled().label
+    return label.bincount().max().item() / len(label)

@@ -1,0 +1,111 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from samples import clusters
+from sklearn.metrics import average_precision_score
+from sslab.eval.retrieval import listed, measure, micro_average_precision, recall_at_precision, retrieve, same_class
+from sslab.ssl.errors import UserError
+from torch import Tensor
+
+
+def average_precision(*relevance: int) -> float:
+    """Of one ranking: 1 positive, 0 negative, -1 junk."""
+    return measure(torch.tensor([relevance]), [])["average_precision"].item()
+
+
+def test_published_rankings():
+    assert average_precision(1, 1, 1, 0, 0) == 1
+    assert average_precision(*[0] * 9, 1) == pytest.approx(0.05)
+    assert average_precision(1, 0, 0, 1) == pytest.approx(0.7083, abs=5e-5)
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([-1, 0, 1]), min_size=1, max_size=12).filter(lambda found: 1 in found))
+def test_equals_loops_without_junk(relevance):
+    kept = [r for r in relevance if r != -1]
+    ranks = [i for i, r in enumerate(kept) if r == 1]
+    steps = [((m / r if r else 1) + (m + 1) / (r + 1)) / 2 for m, r in enumerate(ranks)]
+    found = {name: value.item() for name, value in measure(torch.tensor([relevance]), [1, 5]).items()}
+    assert found["average_precision"] == pytest.approx(sum(steps) / len(ranks))
+    at_r = [(m + 1) / (r + 1) for m, r in enumerate(ranks) if r < len(ranks)]
+    assert found["average_precision_at_r"] == pytest.approx(sum(at_r) / len(ranks))
+    for k in (1, 5):
+        depth = min(k, ranks[-1] + 1)
+        assert found[f"precision_at_{k}"] == pytest.approx(sum(kept[:depth]) / depth)
+        assert found[f"recall_at_{k}"] == (1 in kept[:k])
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from([-1, 0, 1]), min_size=1, max_size=9).filter(lambda found: 1 in found))
+def test_negatives_behind_all_positives_change_nothing(relevance):
+    assert average_precision(*relevance, 0, 0, -1, 0) == average_precision(*relevance)
+
+
+def test_a_query_without_a_positive_has_no_number():
+    found = measure(torch.tensor([[0, -1, 0], [0, -1, 1]]), [1])
+    for value in found.values():
+        assert value.isnan().tolist() == [True, False]
+    with pytest.raises(UserError, match="no query has a positive in the gallery"):
+        retrieve(torch.eye(2), torch.eye(2), listed([torch.tensor([]).long()] * 2, [torch.tensor([0])] * 2, 2))
+
+
+def test_easy_medium_and_hard_differ_in_what_is_junk():
+    gallery = torch.tensor([[1.0, 0], [0.9, 0.1], [0.5, 0.5], [0, 1]])
+    easy, hard, none = torch.tensor([0]), torch.tensor([2]), torch.tensor([], dtype=torch.long)
+    values = [
+        retrieve(gallery[:1], gallery, listed([positive], [junk], 4))["average_precision"].item()
+        for positive, junk in ((easy, hard), (torch.cat([easy, hard]), none), (hard, easy))
+    ]
+    assert values == pytest.approx([1, (1 + (1 / 2 + 2 / 3) / 2) / 2, (0 + 1 / 2) / 2])
+
+
+def test_classes_leave_out_the_query_and_what_is_unlabelled(monkeypatch):
+    store = clusters(40, spread=2)
+    label = store.label.clone()
+    label[5] = -1
+    found = retrieve(store.features, store.features, same_class(label, label, torch.arange(40)), ks=[3])
+    cosine = torch.nn.functional.cosine_similarity(store.features[:, None], store.features[None], dim=2)
+    for query in range(40):
+        order = [j for j in cosine[query].argsort(descending=True).tolist() if j not in (query, 5)]
+        expected = average_precision(*(int(label[j] == label[query]) for j in order))
+        assert found["average_precision"][query].item() == pytest.approx(expected, nan_ok=True)
+    assert found["average_precision"].isnan().nonzero().flatten().tolist() == [5]
+    monkeypatch.setattr("sslab.eval.retrieval.CELLS", 100)
+    chunks = retrieve(store.features, store.features, same_class(label, label, torch.arange(40)), ks=[3])
+    for name, value in found.items():
+        torch.testing.assert_close(chunks[name], value, equal_nan=True)
+
+
+def test_one_hot_features_retrieve_their_class():
+    label = torch.arange(30) % 3
+    found = retrieve(torch.eye(3)[label], torch.eye(3)[label], same_class(label, label, None))
+    assert all((value == 1).all() for value in found.values())
+
+
+def draw(n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(n, generator=generator), torch.rand(n, generator=generator) < 0.3
+
+
+def test_micro_average_precision_is_that_of_scikit_learn_where_nothing_ties():
+    score, correct = draw(300)
+    found = micro_average_precision(score, correct, int(correct.sum())).item()
+    assert found == pytest.approx(average_precision_score(correct, score))
+    assert micro_average_precision(score, correct, 2 * int(correct.sum())).item() == pytest.approx(found / 2)
+
+
+def test_equal_scores_are_read_against_the_model():
+    correct = torch.tensor([True, False, True, False, False])
+    worst = micro_average_precision(torch.tensor([2.0, 5, 1, 4, 3]), correct, 2).item()
+    assert micro_average_precision(torch.ones(5), correct, 2).item() == worst == pytest.approx((1 / 4 + 2 / 5) / 2)
+
+
+def test_recall_at_precision():
+    score, correct = torch.tensor([5.0, 4, 3, 2, 1]), torch.tensor([True, True, False, True, True])
+    assert recall_at_precision(score, correct, 5, least=0.9).item() == pytest.approx(0.4)
+    assert recall_at_precision(score, correct, 5, least=0.8).item() == pytest.approx(0.8)
+    assert recall_at_precision(score, ~correct, 1, least=0.9).item() == 0
+    assert math.isclose(recall_at_precision(torch.ones(5), correct, 5, least=0.8).item(), 0.8, rel_tol=1e-6)
