@@ -30,7 +30,11 @@ class Reduction(NamedTuple):
 
 
 PAIRS, ONE_VIEW, PROTOTYPES, DIMENSIONS = "V(V-1) · 2N²D", "V · 2N²D", "V · NC", "V(V-1)/2 · ND²"
-COST: dict[str, str] = {  # multiply-adds of a step: V views of N images in D dimensions, C prototypes
+PIXELS = "V(V-1) · NP²D"
+COST: dict[str, str] = {  # multiply-adds of a step: V views of N images in D dimensions, C prototypes, P pixels
+    "amcl": "2 · " + PAIRS + " with repulsion=lse, else " + PAIRS + " + selection of k",
+    "amcl_barlow": DIMENSIONS,
+    "amcl_cosine": "V(V-1) · ND",
     "barlow": DIMENSIONS,
     "cacr": "V(V-1)/2 · N²D",
     "cosine": "V(V-1) · ND",
@@ -39,12 +43,17 @@ COST: dict[str, str] = {  # multiply-adds of a step: V views of N images in D di
     "dino": PROTOTYPES,
     "groco": "V · N²D + VN·k²",
     "hard_infonce": PAIRS + " + selection of k",
+    "hydra_pairs": PAIRS,
     "infonce": PAIRS,
     "isogclr": PAIRS,
     "koleo": "V · N²D",
     "mv_dhel": "V · N²D",
     "mv_infonce": "V² · N²D",
+    "pixcontrast": PIXELS,
+    "pixpro": PIXELS,
     "pvc": "V²(V-1) · N²D",
+    "simlap": PAIRS,
+    "simlap_moco": "of its terms",
     "sogclr": PAIRS,
     "sum": "of its terms",
     "supcon": "2 · " + PAIRS,
@@ -53,6 +62,16 @@ COST: dict[str, str] = {  # multiply-adds of a step: V views of N images in D di
     "wmse": "V(V-1) · ND²",
 }
 REDUCTIONS: dict[str, list[Reduction]] = {
+    "amcl": [
+        Reduction("dcl", {"temperature": 0.1}),
+        Reduction("amcl", {"repulsion": "topk", "k": 1}, {"repulsion": "max"}),
+    ],
+    "amcl_barlow": [
+        Reduction("barlow", {"temperature": 1.0, "beta": 0.0}, {"scale": 1.0, "off_diagonal": 0.005}),
+    ],
+    "amcl_cosine": [
+        Reduction("cosine", {"temperature": 1.0, "beta": 0.0}, {"scale": 1.0}, gradient_only=True),
+    ],
     "infonce": [Reduction("dcl", {"decouple": True}, {"temperature": 0.2})],
     "dclw": [Reduction("dcl", {"sigma": 1e9})],
     "hard_infonce": [Reduction("infonce", {"keep.k": 1000}, {"temperature": 0.3})],
@@ -72,8 +91,12 @@ REDUCTIONS: dict[str, list[Reduction]] = {
     "isogclr": [Reduction("sogclr", {"temperature.eta": 0.0})],
     "sum": [Reduction("infonce", {"weights": {"infonce": 1.0, "koleo": 0.0}})],
 }
+SIMLAP = "for identical pairs and an open gate, and as many classes as images, `infonce` (negatives=['cross'])"
 REMARKS: dict[str, str] = {
-    "supcon": "for images without labels, or of as many classes",
+    "hydra_pairs": f"uses labels; `simlap`; {SIMLAP}",
+    "simlap": f"uses labels; {SIMLAP}",
+    "simlap_moco": "uses labels; `infonce` (negatives=['cross']), with weights.classes=0.0",
+    "supcon": "uses labels; for images without labels, or of as many classes",
     "pvc": "for two views",
     "mv_infonce": "log-mean of InfoNCE's two denominators for two views, where InfoNCE has the mean-log",
     "mv_dhel": "DHEL for two views",
@@ -113,10 +136,10 @@ HEAD = """<!-- Written by docs/losses.py: change that, or the docstring of a los
 # Losses
 
 Every loss takes any number of views, any choice of which are queries and which are targets, and any number of ranks.
-Cost counts multiply-adds of the forward pass for V views of N images in D dimensions, or with C prototypes; memory is
-bounded by `chunk` wherever there is an N×N matrix. That every loss is exact on 1, 2 and 4 ranks, in value and gradient,
-is a test that a loss joins by its yaml (`tests/ssl/losses/test_every_loss.py`), and so is every reduction to another
-loss in this table (`tests/ssl/losses/test_reductions.py`).
+Cost counts multiply-adds of the forward pass for V views of N images in D dimensions, with C prototypes or P pixels;
+memory is bounded by `chunk` wherever there is an N×N matrix. That every loss is exact on 1, 2 and 4 ranks, in value and
+gradient, is a test that a loss joins by its yaml (`tests/ssl/losses/test_every_loss.py`), and so is every reduction to
+another loss in this table (`tests/ssl/losses/test_reductions.py`).
 
 | loss | paper | reduces to | cost | exact on any number of ranks |
 |---|---|---|---|---|"""
@@ -165,12 +188,17 @@ def parity() -> list[str]:
     return [f"| {' | '.join(row)} |" for row in PARITY]
 
 
+def spelled(value: Any) -> Any:
+    """An option; of a part its own options."""
+    return {k: v for k, v in value.items() if k != "_target_"} if isinstance(value, dict) else value
+
+
 def section(name: str) -> str:
     """The yaml's comment, the docstring and the options of a loss."""
     documentation = re.sub(r"\n\nArgs:.*", "", inspect.getdoc(loss_class(name)) or "", flags=re.DOTALL)
     blocks = [as_code(block) if block.startswith("    ") else block for block in documentation.split("\n\n")]
     options = {key: value for key, value in node(name).items() if key not in ("_target_", "defaults")}
-    chosen = ", ".join(f"`{key}={value}`" for key, value in options.items())
+    chosen = ", ".join(f"`{key}={spelled(value)}`" for key, value in options.items())
     parts = [f"\n### {name}", comment(name), *blocks, f"Options: {chosen}." if chosen else ""]
     return "\n\n".join(filter(None, parts))
 
@@ -185,7 +213,9 @@ def comment(name: str) -> str:
 
 
 def node(name: str) -> dict[str, Any]:
-    return yaml.safe_load((ROOT / "conf" / "loss" / f"{name}.yaml").read_text())
+    """What the yaml says, or that of the loss whose other name it is."""
+    found = yaml.safe_load((ROOT / "conf" / "loss" / f"{name}.yaml").read_text())
+    return found if "_target_" in found else node(found["defaults"][0])
 
 
 def loss_class(name: str) -> type:

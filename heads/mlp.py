@@ -5,6 +5,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..ssl.errors import UserError
 from ..ssl.step import Features
 
 Norm = Literal["batch", "layer", "none"]
@@ -13,7 +14,8 @@ Norm = Literal["batch", "layer", "none"]
 def mlp(in_dim: int, hidden: int, dim: int, layers: int, norm: Norm, last_norm: Norm) -> nn.Sequential:
     """`layers` linear maps in_dim → hidden → … → dim with norm and ReLU between them; none at all for 0 layers.
 
-    A norm that follows makes a bias of its own superfluous; `last_norm` has no affine part, as in SimSiam.
+    A norm that follows makes a bias of its own superfluous. A batch norm after the last layer has no affine part, as in
+    SimSiam; a layer norm always has.
     """
     widths = [in_dim, *[hidden] * (layers - 1), dim]
     stack: list[nn.Module] = []
@@ -27,7 +29,7 @@ def mlp(in_dim: int, hidden: int, dim: int, layers: int, norm: Norm, last_norm: 
 def _norm(kind: Norm, dim: int, affine: bool) -> list[nn.Module]:
     if kind == "none":
         return []
-    return [nn.BatchNorm1d(dim, affine=affine) if kind == "batch" else nn.LayerNorm(dim, elementwise_affine=affine)]
+    return [nn.BatchNorm1d(dim, affine=affine) if kind == "batch" else nn.LayerNorm(dim)]
 
 
 class Projector(nn.Module):
@@ -51,5 +53,10 @@ class Predictor(nn.Module):
         super().__init__()
         self.net = mlp(in_dim, hidden, in_dim, layers, norm, "none")
 
-    def forward(self, z: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+    def forward(self, z: Float[Tensor, "b *shape"]) -> Float[Tensor, "b *shape"]:
+        if z.ndim != 2:
+            raise UserError(
+                "predictor=mlp works on one vector per image, but the head gives others: choose predictor=propagation "
+                "for maps, multi for several heads, or none"
+            )
         return self.net(z)

@@ -55,11 +55,18 @@ class View(NamedTuple):
 
 
 class Features(NamedTuple):
-    """What a backbone sees in a view: three shapes of the same last layer."""
+    """What a backbone sees in a view: three shapes of the same last layer, if `backbone.dense` is left as it is."""
 
     pooled: Float[Tensor, "b d"]
-    dense: Float[Tensor, "b d h w"]
+    dense: Float[Tensor, "b c h w"]
     tokens: Float[Tensor, "b n d"]
+
+
+class Derived(NamedTuple):
+    """Where a query comes from that a latent part has made beside those of the views."""
+
+    view: int  # that it is of
+    target: int  # the only one that it is compared with
 
 
 class Step(NamedTuple):
@@ -80,7 +87,9 @@ class Step(NamedTuple):
     memory_group: Int[Tensor, " m"]  # -1: a place not filled yet, of no group
     memory_label: Int[Tensor, " m"]
     hard: dict[int, Tensor]  # per view: (B, S, d) further negatives; {}: none
+    derived: dict[int, Derived]  # per query in q that is not a view's own; {}: none
     norms_matter: bool  # False: losses that compare directions normalise the embeddings first
+    head: int  # which of several heads these embeddings are of; 0: there is but one, or all are here
 
     @classmethod
     def of(cls, q: dict[int, Any], k: dict[int, Any], batch: Batch | None = None, **known: Any) -> "Step":
@@ -103,9 +112,15 @@ class Step(NamedTuple):
             "memory_group": batch.row.new_empty(0),
             "memory_label": batch.row.new_empty(0),
             "hard": {},
+            "derived": {},
             "norms_matter": False,
+            "head": 0,
         }
         return cls(batch, q=q, k=k, **(neutral | known))
+
+    def view_of(self, number: int) -> int:
+        """The view that a query or a target is of."""
+        return self.derived[number].view if number in self.derived else number
 
 
 def of_each_head(z: Any, change: Callable[[Tensor], Tensor]) -> Any:
@@ -114,5 +129,13 @@ def of_each_head(z: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 
 def pairs(step: Step) -> Iterator[tuple[int, int]]:
-    """Every (a, b) with a query of view a and a target of view b, a ≠ b."""
-    return ((a, b) for a in step.q for b in step.k if a != b)
+    """Every (a, b) with a query of view a and a target of view b, a ≠ b; a derived query has one target alone."""
+    return ((a, b) for a in step.q for b in step.k if _compared(step, a, b))
+
+
+def _compared(step: Step, a: int, b: int) -> bool:
+    if a in step.derived:
+        return step.derived[a].target == b
+    if b in step.derived:  # queries may have changed places with targets
+        return step.derived[b].target == a
+    return a != b

@@ -27,8 +27,7 @@ class BarlowTwins(BatchLoss):
     def pair(
         self, query: Float[Tensor, "n d"], target: Float[Tensor, "n d"], step: Step
     ) -> dict[str, Float[Tensor, ""]]:
-        a, b = (batch_norm(z, None, None, training=True) for z in (query, target))
-        correlation = products(a, b) / len(a)  # (D, D)
+        correlation = cross_correlation(query, target)
         on_diagonal = correlation.diagonal()
         invariance = (1 - on_diagonal).square().sum()
         redundancy = (correlation - torch.diag(on_diagonal)).square().sum()
@@ -37,3 +36,8 @@ class BarlowTwins(BatchLoss):
             "invariance": invariance,
             "redundancy": redundancy,
         }
+
+
+def cross_correlation(query: Float[Tensor, "n d"], target: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
+    a, b = (batch_norm(z, None, None, training=True) for z in (query, target))
+    return products(a, b) / len(a)

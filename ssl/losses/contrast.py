@@ -15,6 +15,7 @@ from ..step import Step
 from .directions import directions
 from .keep import Keep
 from .logsumexp import CHUNK, Moments, moments
+from .nearest import nearest
 from .points import Points
 from .precision import embeddings
 from .soft import Soft
@@ -61,8 +62,8 @@ class Contrast(NamedTuple):
         Of the batch it is targets, those of view b (`cross`), of view a (`same`), of other views (`rest`), or the
         `queries` of view a.
         """
-        q, k = self.step.q, self.step.k
-        targets = {"cross": [self.b], "same": [self.a], "rest": [v for v in k if v not in (self.a, self.b)]}
+        q, k, own = self.step.q, self.step.k, self.step.view_of(self.a)
+        targets = {"cross": [self.b], "same": [own], "rest": [v for v in k if v not in (own, self.b)]}
         views = [k[v] for source, some in targets.items() if source in sources for v in some if v in k]
         points = [self.everyone.points(z) for z in views + ([q[self.a]] if "queries" in sources else [])]
         if len(self.step.memory):
@@ -102,6 +103,26 @@ class Contrast(NamedTuple):
         if self.a not in self.step.hard:
             return found
         return _join(found, torch.einsum("nd,nsd->ns", anchor.z, self.step.hard[self.a]), 1 / temperature)
+
+    def hardest(
+        self, sources: Collection[str], count: int, chunk: int = CHUNK
+    ) -> tuple[Float[Tensor, "n k d"], Bool[Tensor, "n k"]]:
+        """The `count` negatives most similar to every query, or as many as there are; and True where there is none."""
+        candidates, query = self.candidates(sources), local(self.step, self.step.q[self.a].detach())
+        similarity, place = nearest(
+            query.z,
+            candidates.z.detach(),
+            lambda part: query.part(part).excluded(candidates),
+            min(count, len(candidates.z)),
+            chunk,
+        )
+        others = candidates.z[place]
+        if self.a in self.step.hard:
+            others = torch.cat([others, self.step.hard[self.a]], dim=1)
+            of_hard = torch.einsum("nd,nsd->ns", query.z, self.step.hard[self.a].detach())
+            similarity, place = torch.cat([similarity, of_hard], dim=1).topk(min(count, others.shape[1]), dim=1)
+            others = others.take_along_dim(place[..., None], dim=1)
+        return others, similarity == -torch.inf
 
     def attraction(self, soft: Soft, sources: Collection[str], chunk: int = CHUNK) -> Float[Tensor, " n"]:
         """The mean cosine with the own target, whose weight is 1, and with `soft`'s share of the candidates."""

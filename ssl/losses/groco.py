@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ..errors import UserError
-from .contrast import Contrast, local
-from .nearest import CHUNK, nearest
+from .contrast import Contrast
+from .nearest import CHUNK
 from .pairwise import ContrastLoss, Values, mean
 from .sorting import among_lowest
 
@@ -64,17 +64,10 @@ class GroCo(ContrastLoss):
     def negatives(self, contrast: Contrast) -> Float[Tensor, "n {self.k_neg}"]:
         """The highest cosines with negatives, in ascending order."""
         step, a = contrast.step, contrast.a
-        candidates = contrast.candidates(["same"] if a in step.k else ["cross", "rest"])
-        count = min(self.k_neg, len(candidates.z))
-        query = local(step, step.q[a].detach())
-        similarity, place = nearest(
-            query.z, candidates.z.detach(), lambda part: query.part(part).excluded(candidates), count, self.chunk
+        others, missing = contrast.hardest(
+            ["same"] if step.view_of(a) in step.k else ["cross", "rest"], self.k_neg, self.chunk
         )
-        # Once more for the few that are left, now with a gradient.
-        highest = cosines(step.q[a], candidates.z[place]).masked_fill(similarity == -torch.inf, FARTHEST)
-        if a in step.hard:
-            highest = torch.cat([highest, cosines(step.q[a], step.hard[a])], dim=1)
-        ascending = highest.sort(dim=1).values[:, -self.k_neg :]
+        ascending = cosines(step.q[a], others).masked_fill(missing, FARTHEST).sort(dim=1).values
         return pad(ascending, (self.k_neg - ascending.shape[1], 0), value=FARTHEST)
 
 

@@ -26,7 +26,7 @@ def of_head(step: Step, head: int | str) -> Step:
             raise UserError(f"there is no head {head}: the heads are numbered 0 to {x.shape[1] - 1}")
         return x[:, head]
 
-    return embeddings(step, select)
+    return embeddings(step, select)._replace(head=head if isinstance(head, int) else 0)
 
 
 def over_heads(forward: Callable[[Any, Step], Output]) -> Callable[[Any, Step], Output]:
@@ -34,10 +34,8 @@ def over_heads(forward: Callable[[Any, Step], Output]) -> Callable[[Any, Step], 
 
     @wraps(forward)
     def mean(self: Any, step: Step) -> Output:
-        z = next(iter(step.q.values()))
         name = type(self).__name__
-        if isinstance(z, dict):
-            raise UserError(f"{name} sees several heads ({', '.join(z)}): give each its own by loss=sum and loss.heads")
+        z = one_head(next(iter(step.q.values())), name)
         if z.ndim == 2:
             return forward(self, step)
         if z.ndim > 3:
@@ -47,3 +45,10 @@ def over_heads(forward: Callable[[Any, Step], Output]) -> Callable[[Any, Step], 
         return Output.average([forward(self, of_head(step, head)) for head in range(z.shape[1])])
 
     return mean
+
+
+def one_head(z: Tensor | dict[str, Tensor], loss: str) -> Tensor:
+    """The embeddings `z`, which are not to be of several named heads."""
+    if isinstance(z, dict):
+        raise UserError(f"{loss} sees several heads ({', '.join(z)}): give each its own by loss=sum and loss.heads")
+    return z

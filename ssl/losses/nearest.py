@@ -20,7 +20,7 @@ def nearest(
 
     Those that are excluded come last, with -inf. None of it is differentiated: give it detached embeddings.
     """
-    rows = max(1, chunk // len(candidates))
+    rows = max(1, chunk // max(1, len(candidates)))
     found = []
     for start in range(0, len(query), rows):
         part = slice(start, start + rows)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from ..step import Step
 from .contrast import Anchors, Contrast, contrasts
 from .heads import over_heads
-from .output import Output
+from .output import Output, combined
 from .precision import full_precision
 
 Values = dict[str, Float[Tensor, " n"]]  # `loss`, and under other names what to log
@@ -40,4 +40,4 @@ class PairLoss(ContrastLoss):
 
 
 def mean(pairs: list[Values]) -> Values:
-    return {name: torch.stack([pair[name] for pair in pairs]).mean(dim=0) for name in pairs[0]}
+    return {name: combined(name, torch.stack([pair[name] for pair in pairs])) for name in pairs[0]}

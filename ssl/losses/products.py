@@ -1,4 +1,4 @@
-"""Sums over a batch of products of dimensions, in full precision both ways."""
+"""Matrix products in full precision both ways."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
-def products(a: Float[Tensor, "n d"], b: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
+def products(a: Float[Tensor, "*b n d"], b: Float[Tensor, "*b n e"]) -> Float[Tensor, "*b d e"]:
     """Σ_n a_ni b_nj, whose gradient is as precise as its value also where autocast is on in the backward pass."""
     return _Products.apply(a, b)  # pyright: ignore[reportReturnType]
 
@@ -17,7 +17,7 @@ class _Products(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx.save_for_backward(a, b)
-        return a.T @ b
+        return a.mT @ b
 
     @staticmethod
     @once_differentiable
@@ -25,4 +25,4 @@ class _Products(torch.autograd.Function):
         a, b = ctx.saved_tensors
         with torch.autocast(a.device.type, enabled=False):
             to_a, to_b = ctx.needs_input_grad
-            return b @ gradient.T if to_a else None, a @ gradient if to_b else None
+            return b @ gradient.mT if to_a else None, a @ gradient if to_b else None

@@ -47,7 +47,9 @@ class Sum(nn.Module):
             step = of_head(step, self.heads[name])
         if name not in self.views:
             return step
-        q, k, hard = ({v: z for v, z in of.items() if v in self.views[name]} for of in (step.q, step.k, step.hard))
+        q, k, hard = (
+            {v: z for v, z in of.items() if step.view_of(v) in self.views[name]} for of in (step.q, step.k, step.hard)
+        )
         if not q or not k:
             raise UserError(
                 f"loss.views.{name}={list(self.views[name])}, but queries are of views {list(step.q)} and targets of "

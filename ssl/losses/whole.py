@@ -9,7 +9,7 @@ from ..errors import UserError
 from ..step import Step
 from .directions import directions
 from .heads import over_heads
-from .output import Output
+from .output import Output, combined
 from .precision import embeddings, full_precision
 
 
@@ -31,7 +31,7 @@ class BatchLoss(nn.Module):
         mirrored = all(everyone.k.get(v) is q for v, q in everyone.q.items()) and len(everyone.q) == len(everyone.k)
         compared = [(a, b) for a, b in directions(step) if a < b or not mirrored]
         values = [self.pair(everyone.q[a], everyone.k[b], step) for a, b in compared]
-        means = {name: torch.stack([value[name] for value in values]).mean() for name in values[0]}
+        means = {name: combined(name, torch.stack([value[name] for value in values])) for name in values[0]}
         return Output.whole(**means)
 
     def pair(

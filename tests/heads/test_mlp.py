@@ -26,6 +26,9 @@ def test_a_bias_only_where_no_norm_follows() -> None:
     last = mlp(8, 16, 4, 2, "batch", "batch")[-1]
     assert isinstance(last, nn.BatchNorm1d)
     assert not last.affine
+    layer = mlp(8, 16, 4, 2, "batch", "layer")[-1]
+    assert isinstance(layer, nn.LayerNorm)
+    assert layer.elementwise_affine
 
 
 def test_a_projector_without_layers_is_the_pooled_features() -> None:

@@ -1,5 +1,13 @@
+from pathlib import Path
+from typing import Any
+
 import pytest
+import sslab.conf
 import torch
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+from sslab.ssl import build
 from sslab.ssl.errors import UserError
 from sslab.ssl.losses.barlow import BarlowTwins
 from sslab.ssl.losses.dclw import DCLW
@@ -8,8 +16,18 @@ from sslab.ssl.losses.koleo import KoLeo
 from sslab.ssl.losses.sogclr import SogCLR
 from sslab.ssl.losses.sum import Sum
 from sslab.ssl.losses.temperature import PerRow
-from sslab.ssl.step import Step
-from torch import Tensor
+from sslab.ssl.step import Batch, Step
+from torch import Tensor, nn
+
+NAMES = sorted(file.stem for file in Path(sslab.conf.__path__[0], "loss").glob("*.yaml"))
+REFUSED = {  # what a loss says to several heads that it is not for
+    "dino": "head=prototypes",
+    "isogclr": "keeps a value for every row",
+    "pixcontrast": "the head gives no maps",
+    "pixpro": "the head gives no maps",
+    "sogclr": "keeps a value for every row",
+    "swav": "head=prototypes",
+}
 
 
 def siamese(*z: Tensor, **known) -> Step:
@@ -19,6 +37,34 @@ def siamese(*z: Tensor, **known) -> Step:
 
 def normal(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def made(name: str) -> nn.Module:
+    GlobalHydra.instance().clear()
+    with initialize_config_module("sslab.conf", version_base="1.3"):
+        node: Any = OmegaConf.to_container(compose("config", [f"loss={name}", "name=test"]).loss, resolve=True)
+    if name == "groco":
+        node["k_neg"] = 3
+    return build.make(node, seed=0, rows=8, classes=10, dim=5, query_heads=3, scores=False, epochs=1.0)
+
+
+def labelled(z: Tensor) -> Step:
+    views = dict(enumerate(z))
+    batch = Batch.of(torch.zeros(z.shape[1], 3, 0, 0, dtype=torch.uint8), label=torch.arange(z.shape[1]) % 3)
+    return Step.of(views, views, batch)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_loss_is_a_mean_over_heads_or_says_why_not(name):
+    z = normal(2, 8, 3, 5).requires_grad_()
+    if name in REFUSED:
+        with pytest.raises(UserError, match=REFUSED[name]):
+            made(name)(labelled(z))
+        return
+    each = torch.stack([made(name)(labelled(z[:, :, head])).total for head in range(3)]).mean()
+    together = made(name)(labelled(z)).total
+    torch.testing.assert_close(together, each)
+    torch.testing.assert_close(torch.autograd.grad(together, z), torch.autograd.grad(each, z))
 
 
 @pytest.mark.parametrize("loss", [InfoNCE(), DCLW(), BarlowTwins(), KoLeo()])
