@@ -1,0 +1,33 @@
+"""`python -m sslab.datamodules.generate`: make images by a generator, or train one; `--help` names the choices."""
+
+import os
+import sys
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from ...ssl import run
+from ...ssl.explain import one_line_errors
+
+
+def main() -> None:
+    """Leaves with status 2 and one line on input that cannot work."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        with one_line_errors("generate"):
+            hydra.main(version_base="1.3", config_path="pkg://sslab.conf", config_name="generate")(_launch)()
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on")
+
+
+@one_line_errors("generate")  # here too: Hydra would add words of its own to what leaves a job
+def _launch(composed: DictConfig) -> None:
+    from ...ssl.generate import generate, train  # torch comes with it: `--help` and a wrong name need not wait
+
+    config: run.Config = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)  # pyright: ignore
+    run.log_to(None)
+    (train if "train_generator" in config else generate)(config)
+
+
+if __name__ == "__main__":
+    main()
