@@ -13,7 +13,10 @@ from ..ssl.distributed import rank, world
 from ..ssl.draws import mix, permutation
 from ..ssl.errors import UserError
 from .bad import BadFiles
-from .images import ImageSet, Source
+from .generated import generated_images
+from .images import ImageSet, Source, Stack
+from .inflated import Inflated, copied
+from .order import SHUFFLED, Order, Rows
 from .resident import Resident, UnevenSizes, bytes_needed, load, stand_ins
 from .sampler import Batches, whole_batches
 from .stream import Cropper, Crops, Stream
@@ -32,6 +35,10 @@ class DataModule(pl.LightningDataModule):
         batch_size: images per batch over all ranks.
         seed: of the run.
         accumulate: batches per optimiser step; an epoch is a multiple.
+        order: which rows make up a batch.
+        generated: where further images are that a generator has made, to train on alone: a folder of them, parquet
+            files, or an npz file.
+        copies: of each real image in an epoch, which has every generated one once (AdaInf: Wang et al. 2024).
         views: what crops the images in workers.
         resident: whether to hold all images in memory, on the training device; `auto`: if they fit.
         resident_gib: what `auto` takes for fitting.
@@ -48,6 +55,9 @@ class DataModule(pl.LightningDataModule):
         batch_size: int,
         seed: int = 0,
         accumulate: int = 1,
+        order: Order = SHUFFLED,
+        generated: str | None = None,
+        copies: int = 1,
         views: Cropper | None = None,
         resident: bool | Literal["auto"] = "auto",
         resident_gib: float | int = 4,
@@ -59,15 +69,22 @@ class DataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.batch_size, self.seed, self.accumulate, self.views = batch_size, seed, accumulate, views
+        self.order = order
         self.resident: bool | Literal["auto"] = resident
         self.resident_gib = resident_gib
         self.workers: int | Literal["auto"] = workers
         self.max_bad, self.run_folder = max_bad, run_folder
         self.train_images: ImageSet = source.train
+        if generated is not None:
+            more = generated_images(generated, described.get("size"), described.get("held"))
+            self.train_images = Inflated(source.train, more)
         self.test_images: ImageSet | None = source.test
-        self.held_out = _held_out(source.train.label, holdout, seed)  # rows
-        self.rows = torch.isin(torch.arange(len(source.train)), self.held_out, invert=True).nonzero()[:, 0]
-        self.batches_per_epoch = whole_batches(len(self.rows), batch_size, accumulate)
+        self.held_out = _held_out(self.train_images.label, holdout, seed)  # rows
+        rows = torch.isin(torch.arange(len(self.train_images)), self.held_out, invert=True).nonzero()[:, 0]
+        self.rows = copied(rows, self.train_images.source, copies)
+        # As they are now: the order is the same whether unreadable images are known of or not.
+        self.trainable = Rows(self.rows, self.train_images.label[self.rows])
+        self.batches_per_epoch = whole_batches(self.trainable, batch_size, accumulate, order)
         self.served = 0
 
     def setup(self, stage: str | None = None) -> None:
@@ -80,7 +97,7 @@ class DataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> Resident | Stream:
         sampler = Batches(
-            len(self.rows), self.batch_size, self.seed, self.accumulate, self.served, rank=rank(), world=world()
+            self.trainable, self.batch_size, self.seed, self.accumulate, self.served, rank(), world(), self.order
         )
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
         if self.train_images.stack is not None and self._fits(self.train_images):
@@ -88,6 +105,14 @@ class DataModule(pl.LightningDataModule):
         crops = Crops(self.train_images, self.rows, self.views)
         bad = self._bad_files(self.train_images)
         return Stream(sampler, crops, bad, self._workers(), pin_memory=device.type == "cuda")
+
+    @property
+    def real_images(self) -> ImageSet:
+        """The training images as evaluation may see them: without generated ones."""
+        images = self.train_images
+        if isinstance(images, Inflated):
+            return images.real
+        return images.first(int((images.source == 0).sum())) if isinstance(images, Stack) else images
 
     def state_dict(self) -> dict[str, int]:
         """What has been trained on: what has been loaded may be ahead of it."""

@@ -30,6 +30,7 @@ class Encoded(ABC):
     ) -> None:
         self.label, self.classes = label, classes
         self.factors = torch.zeros(len(label), 0, dtype=torch.long)
+        self.source = torch.zeros_like(label)
         self.held, self.enough = held, size and DRAFT * size
 
     def __len__(self) -> int:

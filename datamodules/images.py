@@ -1,6 +1,6 @@
 """What a data set offers to the rest: rows of RGB images with labels, if there are any."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -14,6 +14,7 @@ class ImageSet(Protocol):
 
     label: Int[Tensor, " n"]  # -1: unknown
     factors: Int[Tensor, "n f"]  # (n, 0): none
+    source: Int[Tensor, " n"]  # 0: real, 1: generated
     factor_names: tuple[str, ...]
     classes: tuple[str, ...]
 
@@ -48,6 +49,11 @@ class BadImage(OSError):
         return f"{self.name}: {self.reason}"
 
 
+def known(images: ImageSet, row: Int[Tensor, " b"]) -> dict[str, Tensor]:
+    """What a batch of these rows has beside pixels, by the names of its fields."""
+    return {"row": row, "label": images.label[row], "factors": images.factors[row], "source": images.source[row]}
+
+
 @dataclass
 class Stack:
     """An image set that is one tensor."""
@@ -55,13 +61,20 @@ class Stack:
     stack: UInt8[Tensor, "n 3 H W"]
     label: Int[Tensor, " n"]
     factors: Int[Tensor, "n f"]
+    source: Int[Tensor, " n"]
     factor_names: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, stack: UInt8[Tensor, "n 3 H W"], label: Int[Tensor, " n"], classes: tuple[str, ...]) -> "Stack":
-        """A set without factors."""
-        return cls(stack, label, torch.zeros(len(stack), 0, dtype=torch.long), classes=classes)
+        """A real set without factors."""
+        none = torch.zeros(len(stack), 0, dtype=torch.long)
+        return cls(stack, label, none, torch.zeros_like(label), classes=classes)
+
+    def first(self, count: int) -> "Stack":
+        """The first rows, in the same memory."""
+        names = ("stack", "label", "factors", "source")
+        return replace(self, **{name: getattr(self, name)[:count] for name in names})
 
     def __len__(self) -> int:
         return len(self.stack)

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..ssl.errors import UserError
 from ..ssl.step import Batch
 from .bad import BadFiles
-from .images import BadImage, ImageSet, Stack
+from .images import BadImage, ImageSet, Stack, known
 from .placeless import Placeless
 from .sampler import Batches
 
@@ -39,7 +39,7 @@ def first_readable(images: ImageSet) -> UInt8[Tensor, "3 H W"]:
 
 
 def load(images: ImageSet, bad: BadFiles) -> tuple[Stack, Int[Tensor, " m"]]:
-    """All images decoded, and the rows that could not be: these hold the next image that could, and no label."""
+    """All images decoded, and the rows that could not be: these hold the next of their source, and no label."""
     stack = torch.empty(len(images), *first_readable(images).shape, dtype=torch.uint8)
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         results = pool.map(partial(_fill, stack, images), range(0, len(images), CHUNK))
@@ -50,9 +50,13 @@ def load(images: ImageSet, bad: BadFiles) -> tuple[Stack, Int[Tensor, " m"]]:
             raise
     bad.add(list(broken.values()))
     rows = torch.tensor(list(broken), dtype=torch.long)
-    stack[rows] = stack[stand_ins(torch.arange(len(images)), rows)[rows]]
+    stand_in = torch.arange(len(images))
+    for source in images.source.unique():
+        own = images.source == source
+        stand_in[own] = stand_ins(stand_in[own], rows)
+    stack[rows] = stack[stand_in[rows]]
     label = images.label.index_fill(0, rows, -1)
-    return Stack(stack, label, images.factors, images.factor_names, images.classes), rows
+    return Stack(stack, label, images.factors, images.source, images.factor_names, images.classes), rows
 
 
 def _fill(stack: UInt8[Tensor, "n 3 H W"], images: ImageSet, first: int) -> dict[int, BadImage]:
@@ -74,6 +78,8 @@ def _fill(stack: UInt8[Tensor, "n 3 H W"], images: ImageSet, first: int) -> dict
 def stand_ins(rows: Int[Tensor, " n"], bad: Int[Tensor, " m"]) -> Int[Tensor, " n"]:
     """The same rows, but the next good one, in a circle, in place of a bad one."""
     good = torch.isin(rows, bad, invert=True).nonzero()[:, 0]
+    if not len(good):
+        raise UserError(f"none of {len(rows)} images can be read: are they images?")
     return rows[good[torch.searchsorted(good, torch.arange(len(rows))) % len(good)]]
 
 
@@ -82,9 +88,8 @@ class Resident(Placeless):
 
     def __init__(self, sampler: Batches, images: ImageSet, rows: Int[Tensor, " n"], device: torch.device) -> None:
         assert images.stack is not None
-        self.sampler, self.rows = sampler, rows
+        self.sampler, self.images, self.rows = sampler, images, rows
         self.stack = images.stack.to(device)
-        self.label, self.factors = images.label, images.factors
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -93,5 +98,5 @@ class Resident(Placeless):
         device = self.stack.device
         for choice, key in self.sampler:
             row = self.rows[choice]
-            known = {"row": row, "key": key, "label": self.label[row], "factors": self.factors[row]}
-            yield Batch.of(self.stack[row.to(device)], **{name: field.to(device) for name, field in known.items()})
+            fields = {"key": key, **known(self.images, row)}
+            yield Batch.of(self.stack[row.to(device)], **{name: field.to(device) for name, field in fields.items()})

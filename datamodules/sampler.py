@@ -7,10 +7,11 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from ..ssl.draws import keys, mix, permutation
+from ..ssl.draws import keys, mix
 from ..ssl.errors import UserError
+from .order import SHUFFLED, Order, Rows
 
-ORDER = 1  # keeps the permutation apart from the keys of the views
+ORDER = 1  # keeps the order of rows apart from the keys of the views
 
 
 class Pick(NamedTuple):
@@ -21,34 +22,36 @@ class Pick(NamedTuple):
 
 
 class Batches:
-    """Batches in an order that is a pure function of (seed, epoch): batch s holds the positions [s B, (s + 1) B).
+    """The batches of `order`, which are a pure function of (seed, epoch).
 
     Rank r of W takes the r-th of W contiguous shares, so W ranks see what one rank would. The last batches are
-    dropped where they are incomplete, or too few to fill an accumulation.
+    dropped where they are too few to fill an accumulation.
 
     Args:
-        size: number of trainable rows.
+        rows: the trainable rows.
         batch_size: over all ranks.
         seed: of the run.
         accumulate: batches that make up one optimiser step.
         served: batches that an earlier run has already served, which are left out.
         rank: of this process.
         world: number of processes.
+        order: which rows make up a batch.
     """
 
     def __init__(
         self,
-        size: int,
+        rows: Rows,
         batch_size: int,
         seed: int,
         accumulate: int = 1,
         served: int = 0,
         rank: int = 0,
         world: int = 1,
+        order: Order = SHUFFLED,
     ) -> None:
-        self.size, self.batch_size, self.seed, self.served = size, batch_size, seed, served
-        self.rank, self.share = rank, equal_share(batch_size, world)
-        self.batches = whole_batches(size, batch_size, accumulate)
+        self.rows, self.batch_size, self.seed, self.served = rows, batch_size, seed, served
+        self.rank, self.share, self.order = rank, equal_share(batch_size, world), order
+        self.batches = whole_batches(rows, batch_size, accumulate, order)
         self.epoch = served // self.batches
 
     def __len__(self) -> int:
@@ -60,16 +63,16 @@ class Batches:
 
     def __iter__(self) -> Iterator[Pick]:
         epoch = self.epoch
-        order = permutation(mix(self.seed, epoch, ORDER), self.size)
+        choice = self.order.batches(self.rows, self.batch_size, mix(self.seed, epoch, ORDER)).flatten()
         for batch in range(max(0, self.served - epoch * self.batches), self.batches):
             first = batch * self.batch_size + self.rank * self.share
             position = torch.arange(first, first + self.share)
-            yield Pick(order[position], keys(mix(self.seed, epoch), position))
+            yield Pick(choice[position], keys(mix(self.seed, epoch), position))
 
 
-def whole_batches(size: int, batch_size: int, accumulate: int) -> int:
+def whole_batches(rows: Rows, batch_size: int, accumulate: int = 1, order: Order = SHUFFLED) -> int:
     """Batches per epoch; at least one optimiser step."""
-    batches = size // batch_size // accumulate * accumulate
+    size, batches = len(rows.row), order.count(rows, batch_size) // accumulate * accumulate
     if batches == 0:
         step = f"{accumulate} batches of {batch_size}" if accumulate > 1 else f"a batch of {batch_size}"
         most = size // accumulate

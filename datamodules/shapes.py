@@ -63,6 +63,7 @@ class Rendered:
     def __init__(self, seed: int, first: int, count: int, size: int, texture: str, folder: Path) -> None:
         self.scenes = scenes.draw(seed, torch.arange(first, first + count))
         self.label, self.factors = self.scenes.label(), self.scenes.factors()
+        self.source = torch.zeros_like(self.label)
         self.size, self.loudness = size, LOUDNESS[texture]
         described = f"{seed} {first} {count} {size} {self.loudness} {_renderer()}"
         name = hashlib.sha256(described.encode()).hexdigest()[:16]

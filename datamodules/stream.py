@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..ssl.errors import UserError
 from ..ssl.step import Batch, Crop
 from .bad import BadFiles
-from .images import BadImage, ImageSet
+from .images import BadImage, ImageSet, known
 from .placeless import Placeless
 from .sampler import Batches, Pick
 
@@ -38,12 +38,11 @@ class Crops(Dataset[tuple[Batch, list[BadImage]]]):
             found, image = self._readable(choice, bad)
             row.append(found)
             taken.append(image if self.views is None else self._crops(self.views, image, key))
-        rows = torch.tensor(row)
-        known = {"row": rows, "key": pick.key, "label": self.images.label[rows], "factors": self.images.factors[rows]}
+        fields = {"key": pick.key, **known(self.images, torch.tensor(row))}
         if self.views is None:
-            return Batch.of(_same_size(taken), **known), bad
+            return Batch.of(_same_size(taken), **fields), bad
         crops = tuple(Crop(*map(torch.cat, zip(*view, strict=True))) for view in zip(*taken, strict=True))
-        return Batch.of(torch.empty(len(rows), 3, 0, 0, dtype=torch.uint8), crops=crops, **known), bad
+        return Batch.of(torch.empty(len(row), 3, 0, 0, dtype=torch.uint8), crops=crops, **fields), bad
 
     def _readable(self, choice: int, bad: list[BadImage]) -> tuple[int, UInt8[Tensor, "3 H W"]]:
         for ahead in range(len(self.rows)):

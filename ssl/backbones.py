@@ -3,7 +3,7 @@
 import difflib
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import timm
 import torch
@@ -20,15 +20,27 @@ log = logging.getLogger(__name__)
 
 
 class Backbone(nn.Module):
-    """A timm model without its classifier; `pooled`, `dense` and `tokens` are one last layer in three shapes."""
+    """A timm model without its classifier; `pooled`, `dense` and `tokens` are one last layer in three shapes.
+
+    Only `dense` may be of the `previous` stage instead, or of the previous block of a ViT: of ResNets, C4 for C5.
+    """
 
     trunk: Any  # timm's models share their methods, but no type
 
-    def __init__(self, name: str, size: int = 32, patch: int | None = None, weights: str | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        size: int = 32,
+        patch: int | None = None,
+        weights: str | None = None,
+        dense: Literal["last", "previous"] = "last",
+    ) -> None:
         super().__init__()
         self.trunk, about = _resnet_tiny() if name == "resnet_tiny" else _timm(name, size, patch)
         self.name, self.size = name, size
         self.dim: int = self.trunk.num_features
+        self.dense = dense
+        self.dense_dim: int = self.dim if dense == "last" else self.trunk.feature_info[-2]["num_chs"]
         self.multiple: int = self.trunk.patch_embed.patch_size[0] if _any_size(self.trunk) else 1
         self.convolutional = any(isinstance(m, nn.Conv2d) and m.kernel_size != m.stride for m in self.trunk.modules())
         if self.convolutional:
@@ -42,10 +54,13 @@ class Backbone(nn.Module):
         self.check(height, width)
         if self.convolutional:
             image = image.contiguous(memory_format=torch.channels_last)
-        last = self.trunk.forward_features(image)
+        if self.dense == "last":
+            last, previous = self.trunk.forward_features(image), None
+        else:
+            last, (previous, _) = self.trunk.forward_intermediates(image, indices=2)
         pooled = self.trunk.forward_head(last, pre_logits=True)
-        dense = self._dense(last, height, width)
-        return Features(pooled, dense, dense.flatten(2).transpose(1, 2))
+        of_last = self._map(last, height, width)
+        return Features(pooled, of_last if previous is None else previous, of_last.flatten(2).transpose(1, 2))
 
     def check(self, height: int, width: int) -> None:
         """Refuse views that do not divide into patches."""
@@ -55,7 +70,7 @@ class Backbone(nn.Module):
                 f"{width}x{height}: change the size of the views, backbone.patch or the backbone"
             )
 
-    def _dense(self, last: Tensor, height: int, width: int) -> Float[Tensor, "b d h w"]:
+    def _map(self, last: Tensor, height: int, width: int) -> Float[Tensor, "b d h w"]:
         """The last layer as a map: tokens without their prefix in rows, or channels moved to the front."""
         if last.ndim == 4:
             return last if last.shape[1] == self.dim else last.permute(0, 3, 1, 2)

@@ -3,6 +3,7 @@
 import copy
 import inspect
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -16,7 +17,7 @@ from .draws import mix
 from .encoder import Encoder
 from .errors import UserError
 from .module import Module
-from .run import Config
+from .run import Config, read
 from .step import Batch, Step, View, of_each_head
 from .training import Training
 
@@ -63,13 +64,19 @@ def build_module(config: Config, datamodule: DataModule, training: Training, vie
     }
     total_steps = training.steps(facts["steps_per_epoch"])
     facts["epochs"] = total_steps / facts["steps_per_epoch"]
-    head = make(config["head"], seed=mix(seed, 2), in_dim=backbone.dim, **facts)
+    head = make(config["head"], seed=mix(seed, 2), in_dim=backbone.dim, dense_dim=backbone.dense_dim, **facts)
+    if backbone.dense == "previous" and getattr(head, "map_only", False):
+        raise UserError(
+            "backbone.dense=previous leaves the last stage untrained, since the head sees its map alone: choose "
+            "head=branches, whose other heads see the last stage, or backbone.dense=last"
+        )
     predictor = make(config["predictor"], seed=mix(seed, 3), in_dim=head.dim)
     encoder = Encoder(backbone, head)
     teacher = make(config["teacher"], encoder=encoder)
-    _, k = two_embeddings(encoder, predictor, max(views.sides))
+    q, k = two_embeddings(encoder, predictor, max(views.sides))
     facts |= {"dim": head.dim, "scores": getattr(head, "scores", False)}
     facts["shape"] = None if isinstance(k, dict) else tuple(k.shape[1:])  # of one image's target
+    facts["query_heads"] = 1 if isinstance(q, dict) or q.ndim != 3 else q.shape[1]
     latent = [make(node, seed=mix(seed, 4, i), **facts) for i, node in enumerate((config["latent"] or {}).values())]
     loss = make(config["loss"], seed=mix(seed, 5), **facts)
     return Module(
@@ -138,10 +145,16 @@ def make_backbone(config: Config) -> Any:
     return make(config["backbone"], seed=mix(config["seed"], 1))
 
 
+def trained_backbone(folder: Path) -> Any:
+    """The backbone that a run has left in its folder."""
+    return make(read(folder)["backbone"] | {"weights": str(folder)})
+
+
 def make(node: Mapping[str, Any], seed: int | None = None, **facts: Any) -> Any:
     """The part that `node` describes, after the parts inside it.
 
-    A constructor receives those `facts` that it names and its node leaves out.
+    A constructor receives those `facts` that it names and its node leaves out. A fact that heads have by name goes to
+    the part of the same name.
     """
     if "_target_" not in node:
         raise UserError(f"{', '.join(node)} is set for a part that is not chosen: choose it, or leave its settings out")
@@ -151,14 +164,26 @@ def make(node: Mapping[str, Any], seed: int | None = None, **facts: Any) -> Any:
         torch.manual_seed(seed)
         facts["seed"] = seed
     given = {k: v for k, v in facts.items() if k in accepted and node.get(k) is None}
+    for name in [k for k, v in given.items() if isinstance(v, Mapping)]:
+        by_head = given.pop(name)
+        if accepted[name].default is inspect.Parameter.empty:
+            raise UserError(f"{target.__name__} is for one head, but there are {', '.join(by_head)}: give each its own")
     return target(**{k: _made(v, facts) for k, v in node.items() if k != "_target_"} | given)
 
 
 def _made(value: Any, facts: Mapping[str, Any]) -> Any:
     """A config value with its nodes replaced by the parts that they describe."""
     if isinstance(value, Mapping):
-        return make(value, **facts) if "_target_" in value else {k: _made(v, facts) for k, v in value.items()}
+        if "_target_" in value:
+            return make(value, **facts)
+        return {name: _made(v, _own(facts, name, i)) for i, (name, v) in enumerate(value.items())}
     return [_made(v, facts) for v in value] if isinstance(value, list) else value
+
+
+def _own(facts: Mapping[str, Any], name: str, number: int) -> dict[str, Any]:
+    """The facts for one of several named parts: a seed of its own, and what is known of the head of its name."""
+    own = {k: v.get(name, v) if isinstance(v, Mapping) else v for k, v in facts.items()}
+    return own | {"seed": mix(facts["seed"], number)} if "seed" in facts else own
 
 
 def _roles(config: Config, name: str, default: Sequence[int], count: int) -> list[int]:

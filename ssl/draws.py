@@ -1,5 +1,7 @@
 """Random numbers as a pure function of integers: no generator, so no state to save and no order to keep."""
 
+import math
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -28,6 +30,23 @@ def uniforms(key: Int[Tensor, " b"], stream: int, count: int) -> Float[Tensor, "
     counter = torch.arange(1, count + 1, device=key.device) * _signed(GOLDEN) + _signed(mix(stream))
     bits = _finalise_tensor(key[:, None] + counter)  # (B, count)
     return ((bits >> 40) & 0xFFFFFF).float() / (1 << 24)
+
+
+def beta(key: Int[Tensor, " b"], stream: int, count: int, alpha: float | int) -> Float[Tensor, "b {count}"]:
+    """`count` numbers per key from Beta(alpha, alpha).
+
+    With u and v uniform in [0, 1), for alpha > 1/2 (Ulrich 1984):
+
+        x = 1/2 + 1/2 cos(2π v) √(1 - u^(2 / (2 alpha - 1)))
+
+    and below, y being of Beta(alpha + 1, alpha + 1), as the ratio of two Gamma variates (Stuart 1962):
+
+        logit x = logit y + (log(1 - u) - log(1 - v)) / alpha
+    """
+    u, v = (uniforms(key, mix(stream, i), count) for i in range(2))
+    if alpha > 0.5:
+        return 0.5 + 0.5 * torch.cos(2 * math.pi * v) * (1 - u ** (2 / (2 * alpha - 1))).sqrt()
+    return torch.sigmoid(beta(key, mix(stream, 2), count, alpha + 1).logit() + ((-u).log1p() - (-v).log1p()) / alpha)
 
 
 def permutation(seed: int, size: int) -> Int[Tensor, " {size}"]:

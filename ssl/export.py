@@ -1,5 +1,6 @@
 """Backbone weights on disk: written as safetensors, read from any file that holds them."""
 
+import os
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -13,7 +14,10 @@ WITHIN = "encoder.backbone.trunk."  # where a checkpoint of a run keeps them
 
 
 def save_weights(trunk: nn.Module, file: Path, about: dict[str, str]) -> None:
-    save_file({k: v.contiguous() for k, v in trunk.state_dict().items()}, file, metadata=about)
+    """Whole or not at all."""
+    draft = file.with_name(file.name + ".tmp")
+    save_file({k: v.contiguous() for k, v in trunk.state_dict().items()}, draft, metadata=about)
+    os.replace(draft, file)
 
 
 def load_weights(trunk: nn.Module, file: Path) -> None:

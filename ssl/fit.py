@@ -2,11 +2,13 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.utils import instantiate
+from torch import nn
 
 from .build import Experiment, make_backbone
 from .distributed import rank
@@ -39,17 +41,24 @@ def fit(experiment: Experiment, folder: Path, checkpoint: Path | None) -> torch.
 
 def evaluate(experiment: Experiment, folder: Path, device: torch.device) -> list[dict[str, Any]]:
     """Export the backbone, and set it beside itself before training and beside raw pixels."""
-    config, module, data = experiment.config, experiment.module, experiment.datamodule
-    trained: Any = module.backbone.to(device)
-    save_weights(trained.trunk, folder / "backbone.safetensors", {"backbone": json.dumps(config["backbone"])})
+    trained: Any = experiment.module.backbone
+    about = {"backbone": json.dumps(experiment.config["backbone"])}
+    save_weights(trained.trunk, folder / "backbone.safetensors", about)
+    return measure(experiment, {"trained": trained}, folder, device)
+
+
+def measure(
+    experiment: Experiment, backbones: Mapping[str, nn.Module], folder: Path, device: torch.device, **about: Any
+) -> list[dict[str, Any]]:
+    """Results of these backbones and of the experiment's own before training, each row with what it is `about`."""
     if experiment.evaluation is None:
         return []
-    untrained = make_backbone(config).to(device)
+    config, data = experiment.config, experiment.datamodule
     data.setup("test")
-    backbones = {"trained": trained, "untrained": untrained}
-    meta = {"seed": config["seed"], "commit": commit()}
-    train, test = data.train_images, data.test_images
-    return experiment.evaluation(backbones, train, test, module.plain_view, device, folder, meta)
+    placed = {name: backbone.to(device) for name, backbone in {**backbones, "untrained": make_backbone(config)}.items()}
+    meta = {"seed": config["seed"], "commit": commit(), **about}
+    view = experiment.module.plain_view
+    return experiment.evaluation(placed, data.real_images, data.test_images, view, device, folder, meta)
 
 
 def preview(experiment: Experiment, folder: Path) -> None:

@@ -2,9 +2,6 @@
 
 import logging
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -15,56 +12,76 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from . import run
-from .explain import explain
+from .apart import heed_leash
+from .errors import UserError
+from .explain import one_line_errors
 
 FOLDER, CHECKPOINT = "SSLAB_RUN_FOLDER", "SSLAB_CHECKPOINT"  # how the other ranks of this machine learn their run
+WHOLE = {"experiment", "base"}  # choices that are no part of the config but all of it
 
 
 def main() -> None:
     """What `python train.py …` does; leaves with status 2 and one line on input that cannot work."""
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    with _one_line_errors():
+    heed_leash()
+    with one_line_errors():
         if FOLDER in os.environ and os.environ.get("LOCAL_RANK", "0") != "0":
             _join(Path(os.environ[FOLDER]))
         else:
             hydra.main(version_base="1.3", config_path="pkg://sslab.conf", config_name="config")(_launch)()
 
 
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        line = None if "debug=true" in sys.argv else explain(error)
-        if line is None:
-            raise
-        print(f"error: {line}", file=sys.stderr)
-        sys.exit(2)
-
-
-@_one_line_errors()  # here too: Hydra would add words of its own to what leaves a job
+@one_line_errors()  # here too: Hydra would add words of its own to what leaves a job
 def _launch(composed: DictConfig) -> None:
     config: run.Config = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)  # pyright: ignore
     run.log_to(None)
-    if config["resume"]:
-        folder = Path(config["resume"])
+    if config["preview"]:
+        config["recipe"] = None  # its views are those of its runs
+    if config["recipe"]:
+        config = _recipe(config).whole(config)
+    folder = Path(config["resume"]) if config["resume"] else None
+    if folder:
         config = _resumed(folder, config)
-        _train(config, folder, run.last_checkpoint(folder, config))
+    if config.get("recipe"):
+        _follow(config, folder)
     else:
-        _train(config, None, None)
+        _train(config, folder, run.last_checkpoint(folder, config) if folder else None)
 
 
 def _resumed(folder: Path, asked: run.Config) -> run.Config:
     """The config of the folder, unless the command line asks for another."""
     saved = run.read(folder)
     given = {override.split("=")[0].lstrip("+~").split("@")[0] for override in _overrides()}
-    wanted = OmegaConf.create(asked if "experiment" in given else saved)
-    for path in given - {"experiment"}:
+    wanted = OmegaConf.create(asked if WHOLE & given else saved)
+    for path in given - WHOLE:
         OmegaConf.update(wanted, path, OmegaConf.select(OmegaConf.create(asked), path), merge=False)
     run.refuse_change(
         saved, cast(run.Config, OmegaConf.to_container(wanted)), f"resume={folder} continues a run as it was configured"
     )
     return saved
+
+
+def _recipe(config: run.Config) -> Any:
+    """What makes one result of several runs."""
+    from .build import make
+    from .check import check
+
+    check(config["recipe"], "recipe")
+    return make(config["recipe"])
+
+
+def _follow(config: run.Config, folder: Path | None) -> None:
+    """Begin a recipe, or go on with what it has not done yet."""
+    if max(int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "SLURM_NTASKS")) > 1:
+        raise UserError("a recipe starts its runs itself: start one process of it, with trainer=ddp for several GPUs")
+    recipe = _recipe(config)
+    recipe.check(config)
+    if folder is None:
+        folder = _new_folder(config)
+        run.create(folder, config)
+    run.log_to(folder)
+    logging.getLogger(__name__).info("run folder %s", folder)
+    recipe(config, folder)
 
 
 def _train(config: run.Config, folder: Path | None, checkpoint: Path | None) -> None:
@@ -122,3 +139,7 @@ def _new_folder(config: run.Config) -> Path:
 
 def _overrides() -> list[str]:
     return [o for o in HydraConfig.get().overrides.task if o.split("=")[0] not in run.INCIDENTAL]
+
+
+if __name__ == "__main__":
+    main()

@@ -43,7 +43,7 @@ def create(folder: Path, config: Config) -> None:
         draft.write_text(yaml.safe_dump(config, sort_keys=False))
         os.replace(draft, folder / "config.yaml")
     except OSError as error:
-        raise UserError(f"cannot write the run folder {folder} ({error.strerror}): set runs=<a folder>") from None
+        raise UserError(f"cannot write the run folder {folder} ({error.strerror}): choose another place") from None
 
 
 def read(folder: Path) -> Config:
@@ -79,10 +79,10 @@ def load(file: Path) -> dict[str, Any]:
     return content
 
 
-def refuse_change(old: Config, new: Config, what: str) -> None:
+def refuse_change(old: Config, new: Config, what: str, remedy: str = "start a new run instead") -> None:
     if identity(old) != identity(new):
         lines = [f"  {key}: {was} → {now}" for key, was, now in differences(old, new)]
-        raise UserError("\n".join([f"{what}; start a new run instead. The difference:", *lines]))
+        raise UserError("\n".join([f"{what}; {remedy}. The difference:", *lines]))
 
 
 def differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -2,10 +2,10 @@
 
 import copy
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -21,7 +21,7 @@ class Siamese(nn.Module):
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
 
-    def forward(self, views: dict[int, View], z: dict[int, Tensor]) -> dict[int, Tensor]:
+    def forward(self, views: dict[int, View], z: dict[int, Any]) -> dict[int, Any]:
         return {v: z[v] for v in views}
 
     def update(self, encoder: Encoder, progress: float) -> None:
@@ -31,7 +31,7 @@ class Siamese(nn.Module):
 class StopGradient(Siamese):
     """k = sg(z): the same network, whose targets are constants (SimSiam; Chen & He 2021)."""
 
-    def forward(self, views: dict[int, View], z: dict[int, Tensor]) -> dict[int, Tensor]:
+    def forward(self, views: dict[int, View], z: dict[int, Any]) -> dict[int, Any]:
         return {v: of_each_head(z[v], torch.detach) for v in views}
 
 
@@ -62,7 +62,7 @@ class EMA(nn.Module):
         return self
 
     @torch.no_grad()
-    def forward(self, views: dict[int, View], z: dict[int, Tensor]) -> dict[int, Tensor]:
+    def forward(self, views: dict[int, View], z: dict[int, Any]) -> dict[int, Any]:
         return {v: encoded.z for v, encoded in self.encoder(views).items()}
 
     def momentum(self, progress: float) -> float:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric import Fabric
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 
@@ -51,6 +52,11 @@ class Training(NamedTuple):
         if devices in (-1, "-1", "auto"):
             devices = max(1, torch.cuda.device_count()) if self.accelerator != "cpu" else 1
         return self.num_nodes * (len(devices) if isinstance(devices, list) else int(devices))
+
+    @property
+    def device(self) -> torch.device:
+        """Where a single process computes."""
+        return Fabric(accelerator=self.accelerator, devices=1).device
 
     def steps(self, per_epoch: int) -> int:
         return self.max_steps if self.max_steps is not None else (self.max_epochs or 0) * per_epoch

@@ -1,5 +1,6 @@
 """Runs `python train.py …` inside the test process, where imports are already paid for."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -20,15 +21,20 @@ class Result(NamedTuple):
 
 
 class Cli:
-    """Called with the arguments of train.py; runs land in `folder`."""
+    """Called with the arguments of train.py, or of another program; runs land in `folder`."""
 
-    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder, self.capsys, self.monkeypatch = folder, capsys, monkeypatch
+    def __init__(
+        self,
+        folder: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+        program: str = "sslab.ssl.launch",
+    ) -> None:
+        self.folder, self.capsys, self.monkeypatch, self.program = folder, capsys, monkeypatch, program
         monkeypatch.chdir(folder)
 
     def __call__(self, *arguments: str) -> Result:
-        from sslab.ssl.launch import main
-
+        main = importlib.import_module(self.program).main
         self.capsys.readouterr()
         self.monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
         GlobalHydra.instance().clear()

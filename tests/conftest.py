@@ -13,3 +13,26 @@ torch.set_num_threads(1)
 @pytest.fixture
 def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
     return Cli(tmp_path, capsys, monkeypatch)
+
+
+@pytest.fixture
+def generate(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    return Cli(tmp_path, capsys, monkeypatch, "sslab.datamodules.generate.__main__")
+
+
+@pytest.fixture(scope="session")
+def ddpm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from pipelines import save_ddpm  # diffusers comes with it
+
+    folder = tmp_path_factory.mktemp("ddpm")
+    save_ddpm(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def unclip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from pipelines import save_unclip
+
+    folder = tmp_path_factory.mktemp("unclip")
+    save_unclip(folder, tmp_path_factory.mktemp("words"))
+    return folder

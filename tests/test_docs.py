@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from PIL import Image
 
 DOCS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 FEW = ("trainer.max_epochs=null", "trainer.max_steps=1", "trainer.log_every=1", "data.batch_size=8")
+FEW_IMAGES = ("data.source.train=160", "data.source.test=40")
 ELSEWHERE = ("make ", "pip ", "torchrun ")  # tested below, or by whoever could run this test at all
 NEEDS_GPU = "trainer=ddp "
 
@@ -23,11 +25,12 @@ def commands() -> list[str]:
 
 
 TRAINING = [command for command in commands() if command.startswith("python train.py")]
+GENERATING = [command for command in commands() if command.startswith("python -m sslab.datamodules.generate")]
 
 
 def test_every_command_is_of_a_kind_that_is_tested() -> None:
     for command in commands():
-        assert command in TRAINING or command.startswith((*ELSEWHERE, "python -m bench.")), command
+        assert command in TRAINING + GENERATING or command.startswith((*ELSEWHERE, "python -m bench.")), command
 
 
 @pytest.fixture
@@ -65,12 +68,31 @@ def test_commands_run(cli: Cli, places: dict[str, str], command: str) -> None:
     if "resume=" in command or "--help" in command:
         assert cli(*arguments).code == 0
         return
-    small = list(FEW) + ([] if "data=" in command else [a for a in SMALL if a.startswith("data.source")])
+    shapes = "data=" not in command or "data=inflated" in command
+    small = [*FEW, *(FEW_IMAGES if shapes else ())]
+    small += ["stages=2"] if "stages=" in command else []
     cpu = [] if "trainer=" in command else ["trainer=cpu"]
     result = (cli.process if "trainer=ddp_cpu" in arguments else cli)(*arguments, *small, *cpu)
     assert result.code == 0, result.err
     if "preview" not in command and "-m" not in arguments:
         assert "trained" in result.out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", GENERATING)
+def test_generating_commands_run(generate: Cli, places: dict[str, str], ddpm: Path, unclip: Path, command: str) -> None:
+    levels = generate.folder / "levels.csv"
+    levels.write_text("\n".join(["row,noise_level", *(f"{row},{100 * (row % 5)}" for row in range(60))]))
+    places |= {"DDPM": str(ddpm), "UNCLIP": str(unclip), "LEVELS": str(levels), "OUT": "out"}
+    for name, value in places.items():
+        command = command.replace(f"${name}", value)
+    small = ["trainer=cpu", "trainer.max_steps=1", "trainer.log_every=1", "data.batch_size=2"]
+    small += ["batch_size=2", "limit=2"]
+    small += ["generator.steps=2"] if "generator.folder" in command else []
+    small += ["train_generator.channels=[8,8]"] if "train_generator" in command else []
+    result = generate(*shlex.split(command)[3:], *small)
+    assert result.code == 0, result.err
+    assert "--help" in command or list(generate.folder.glob("out/*.parquet")) or (generate.folder / "out/unet").exists()
 
 
 def test_make_sets_up_and_then_runs_what_is_tested() -> None:
@@ -91,8 +113,9 @@ def test_links_lead_somewhere() -> None:
 def test_the_guide_names_every_choice() -> None:
     guide = (ROOT / "docs" / "guide.md").read_text()
     rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", guide, re.MULTILINE))
-    policies = dict(re.findall(r"^\| `\+loss/(\w+)` \| `([^`]*)` \|", guide, re.MULTILINE))
+    parts = dict(re.findall(r"^\| `\+?(\w+/\w+)` \| `([^`]*)` \|", guide, re.MULTILINE))
     for file in (ROOT / "conf").glob("*/*.yaml"):
         assert file.stem in rows[file.parent.name].split(), f"{file.parent.name}={file.stem}"
-    for file in (ROOT / "conf" / "loss").glob("*/*.yaml"):
-        assert file.stem in policies[file.parent.name].split(), f"+loss/{file.parent.name}={file.stem}"
+    for file in (ROOT / "conf").glob("*/*/*.yaml"):
+        group = "/".join(file.parent.relative_to(ROOT / "conf").parts)
+        assert file.stem in parts[group].split(), f"{group}={file.stem}"

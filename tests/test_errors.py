@@ -93,6 +93,11 @@ def test_a_loss_of_pairs_with_one_view(cli: Cli) -> None:
         ("loss=mv_dhel views.count=1", "views.count to 2 or more"),
         ("loss=swav head=prototypes views.count=1", "views.count to 2 or more"),
         ("loss=swav", "head=prototypes"),
+        ("head=multi head.heads=4 predictor=multi", "predictor.heads=3 works on a vector for each head"),
+        ("head=multi loss=sogclr", "keeps a value for every row, but not for 3 heads"),
+        ("loss=amcl loss.temperature.low=0.6", "expected 0 < low <= high, but they are 0.6 and 0.5"),
+        ("loss=amcl loss.repulsion=hardest", "loss.repulsion='hardest' is of the wrong type"),
+        ("loss=amcl +loss/temperature=learned", "loss.temperature.hidden is no argument"),
         ("loss.negatives=[]", "no negatives"),
         ("loss.negatives=[crss]", "names ['crss']: choose among ['cross'"),
         ("loss=groco loss.k_neg=32", "k_neg=32 needs batches of 33 or more images"),
@@ -104,12 +109,25 @@ def test_a_loss_of_pairs_with_one_view(cli: Cli) -> None:
         ("latent=[queue] latent.queue.size=100", "queue of size=100 does not hold whole batches of 32 targets"),
         ("latent=[queue] latent.queue.size=96", "queue of size=96 does not hold whole batches of 64 targets"),
         ("latent=[queue] latent.queue.size=128 latent.queue.views=[2]", "queue is to hold views [2]"),
+        ("loss=simlap loss.pairs=all", "loss.pairs='all' is of the wrong type"),
+        ("loss=simlap +loss/temperature=per_row", "does not tell a temperature for every row where to go"),
+        ("+data/order=class_balanced", "classes_per_batch=8 and per_class=16: expected a product of data.batch_size"),
+        ("+data/order=class_balanced data.order.classes_per_batch=16 data.order.per_class=2", "there are 10"),
         ("latent=[mochi]", "MoCHi works on the memory of the step, but that is empty"),
         ("latent=[neighbours]", "Neighbours works on the memory of the step, but that is empty"),
         ("latent=[queue,ft]", "2 pairs of views are compared: set online_views=[0] target_views=[1]"),
         ("latent=[queue,whiten] latent.whiten.groups=8", "put whiten before queue"),
         ("latent=[whiten] latent.whiten.groups=3", "128 channels do not split into groups=3"),
         ("experiment=mocov2 latent=[]", "size is set for a part that is not chosen"),
+        ("loss=pixpro", "PixPro compares pixels, but the head gives no maps: choose head=dense"),
+        ("loss=infonce head=dense", "InfoNCE compares vectors, but the head gives maps: choose loss=pixpro"),
+        ("loss=pixpro head=dense predictor=mlp", "choose predictor=propagation for maps"),
+        ("loss=pixpro predictor=propagation", "predictor=propagation works on maps, but the head gives none"),
+        ("loss=pixpro head=dense latent=[whiten] latent.whiten.groups=8", "Whiten works on one vector per image"),
+        ("loss=pixpro head=dense backbone.dense=previous", "dense=previous leaves the last stage untrained"),
+        ("loss=pixpro head=branches", "PixPro sees several heads (dense, instance)"),
+        ("loss=pixpro head=branches predictor=mlp", "Predictor is for one head, but there are dense, instance"),
+        ("loss=pixpro head=dense predictor=branches", "but the named heads are none: choose head=branches"),
         ("optim.constant=[heads]", "optim.constant names ['heads']"),
         ("views=multicrop backbone=vit_t backbone.patch=32", "multiples of 32 px, but a view has 16x16"),
     ],
@@ -124,7 +142,9 @@ def test_a_loss_of_labels_on_images_without(cli: Cli) -> None:
         file.parent.mkdir(exist_ok=True)
         Image.effect_noise((32, 32), 50).save(file)
     arguments = ("data=folder", "data.root=images", "data.size=32", "data.batch_size=8", "trainer=cpu")
-    assert "needs labels" in cli.refuse(*arguments, "loss=supcon")
+    for loss in ("supcon", "simlap", "hydra_pairs", "simlap_moco"):
+        assert "needs labels" in cli.refuse(*arguments, f"loss={loss}")
+    assert "has no labels" in cli.refuse(*arguments, "+data/order=class_balanced", "data.order.per_class=1")
 
 
 def test_folders_and_files_that_cannot_be_resumed(cli: Cli) -> None:

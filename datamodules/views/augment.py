@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torchvision.transforms.v2.functional import solarize
 
-from ...ssl.draws import mix, uniforms
+from ...ssl.draws import beta, mix, uniforms
 from ...ssl.errors import UserError
 from ...ssl.step import Batch, Crop, View
 from . import crop
@@ -24,7 +24,7 @@ from .resample import resample, resample_one
 
 Number = float | int
 PerView = Number | Sequence[Number]
-CROP, LOOK = range(2)  # separate random numbers: workers draw the first alone
+CROP, LOOK, PLACE = range(3)  # separate random numbers: workers draw no looks
 CPU_CHUNK, GPU_CHUNK = 350_000, 2**26  # values of views worked on at a time: what a cache holds; what memory spares
 
 
@@ -48,6 +48,9 @@ class Augment:
     A probability or strength is one number, or a list with one for each view in turn (Grill et al. 2020).
 
     Args:
+        centre: share of the image's sides in whose middle the centres of crops lie; 1: anywhere.
+        centre_alpha: their places there are of Beta(alpha, alpha): 1 is uniform, less suppresses the centre (Peng et
+            al. 2022).
         jitter: probability of colour jitter; the strengths of its four parts follow.
         blur_kernel: side of the blur in pixels, odd; None: a tenth of the view.
         shrink: by how much the side of the views is less than `size`, as that of multi-crop's small ones is.
@@ -60,6 +63,8 @@ class Augment:
     count: int = 2
     scale: Sequence[Number] = (0.08, 1.0)
     ratio: Sequence[Number] = (3 / 4, 4 / 3)
+    centre: PerView = 1.0
+    centre_alpha: PerView = 1.0
     flip: PerView = 0.5
     jitter: PerView = 0.8
     brightness: PerView = 0.8
@@ -121,14 +126,15 @@ class Augment:
     def _crop(
         self, images: UInt8[Tensor, "b 3 H W"], key: Int[Tensor, " b"], view: int
     ) -> tuple[Int[Tensor, "b 4"], Float[Tensor, "b 4"]]:
-        u = uniforms(key, mix(view, CROP), crop.DRAWS)
-        pixels = crop.random_crop(u, images.shape[2], images.shape[3], self.scale, self.ratio)
+        u, alpha = uniforms(key, mix(view, CROP), crop.DRAWS), _now(self.centre_alpha, view)
+        if alpha != 1:
+            u[:, -2:] = beta(key, mix(view, PLACE), 2, alpha)
+        height, width = images.shape[2:]
+        pixels = crop.random_crop(u, height, width, self.scale, self.ratio, _now(self.centre, view))
         return pixels, pixels / _sides(images)
 
     def _draw(self, batch: Batch, view: int) -> tuple[Float[Tensor, "b 4"], Draw]:
-        def now(setting: PerView) -> Number:
-            return setting[view % len(setting)] if isinstance(setting, Sequence) else setting
-
+        now = partial(_now, view=view)
         if batch.crops:
             taken, box = batch.crops[view]
             pixels = (box.new_tensor([0, 0, 1, 1]) * _sides(taken)).long().expand(len(taken), 4)  # all of it
@@ -172,6 +178,10 @@ class Augment:
     def _blur_side(self) -> int:
         tenth = self.side // 10
         return tenth + 1 - tenth % 2 if self.blur_kernel is None else self.blur_kernel
+
+
+def _now(setting: PerView, view: int) -> Number:
+    return setting[view % len(setting)] if isinstance(setting, Sequence) else setting
 
 
 def _ever(probability: PerView) -> bool:

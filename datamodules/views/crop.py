@@ -13,12 +13,20 @@ DRAWS = 2 * ATTEMPTS + 2  # an area and an aspect for each attempt, and one plac
 
 
 def random_crop(
-    u: Float[Tensor, "b d"], height: int, width: int, scale: Sequence[float | int], ratio: Sequence[float | int]
+    u: Float[Tensor, "b d"],
+    height: int,
+    width: int,
+    scale: Sequence[float | int],
+    ratio: Sequence[float | int],
+    centre: float | int = 1,
 ) -> Int[Tensor, "b 4"]:
     """Pixel boxes x0, y0, x1, y1 from uniform numbers `u` by torchvision's rule (Szegedy et al. 2015).
 
     area = U(scale) · height · width and aspect = exp U(log ratio), drawn ten times: the first rectangle that fits is
     taken, at a uniform place. If none fits it is the largest central one whose aspect is within `ratio`.
+
+    With `centre` below 1 the crop's own centre stays in the middle of the image, in a box of this share of its sides,
+    as far as the crop's size allows. The last two of the numbers say where: another distribution is that of the place.
     """
     (area, aspect), place = u[:, : 2 * ATTEMPTS].unflatten(1, (2, ATTEMPTS)).unbind(1), u[:, 2 * ATTEMPTS :]
     area = (scale[0] + (scale[1] - scale[0]) * area) * (height * width)
@@ -30,7 +38,10 @@ def random_crop(
     first = F.pad(fits, (0, 1), value=True).byte().argmax(1)  # the last, central one always fits
     size = torch.cat([size, central[..., None]], 2)[torch.arange(len(u), device=u.device), :, first]  # (B, 2)
     free = room - size
-    start = torch.where((first < ATTEMPTS)[:, None], (place * (free + 1)).floor(), (free / 2).floor())
+    low = ((room * (1 - centre) - size) / 2).ceil().clamp(min=0)
+    high = ((room * (1 + centre) - size) / 2).floor().minimum(free)
+    drawn = (low + (place * (high - low + 1)).floor()).minimum(high)
+    start = torch.where((first < ATTEMPTS)[:, None], drawn, (free / 2).floor())
     return torch.cat([start, start + size], 1).long()
 
 

@@ -12,6 +12,8 @@ LIMITS = {
     "shrink": (1, inf),
     "scale": (0, 1),
     "ratio": (0.01, 100),
+    "centre": (0, 1),
+    "centre_alpha": (0.01, inf),
     "flip": (0, 1),
     "jitter": (0, 1),
     "brightness": (0, inf),

@@ -8,11 +8,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ..draws import keys, mix, permutation
+from ..draws import beta, keys, mix, permutation
 from ..errors import UserError
 from ..losses.precision import embeddings
 from ..step import Step, pairs
-from .beta import beta
 from .part import Part
 
 POSITIVE, NEGATIVE, PLACE, PARTNER = range(70, 74)  # streams of random numbers
@@ -43,10 +42,10 @@ class FeatureTransform(Part):
         epochs: float | None = None,
     ) -> None:
         super().__init__(from_epoch, epochs)
-        if min(positive_alpha, negative_alpha) <= 0.5:
+        if min(positive_alpha, negative_alpha) <= 0:
             raise UserError(
-                f"positive_alpha={positive_alpha} and negative_alpha={negative_alpha} are of Beta distributions that "
-                "are drawn for values above 0.5 only"
+                f"positive_alpha={positive_alpha} and negative_alpha={negative_alpha} are of Beta distributions: "
+                "give both a value above 0"
             )
         self.positive_alpha, self.negative_alpha, self.dimensions = positive_alpha, negative_alpha, dimensions
         self.positives, self.negatives = positives, negatives

@@ -41,6 +41,7 @@ class Whiten(Part):
         self.groups, self.shrinkage = groups, shrinkage
 
     def check(self, step: Step) -> None:
+        super().check(step)
         if len(step.memory):
             raise UserError("the memory holds embeddings that Whiten has not seen: put whiten before queue in `latent`")
 

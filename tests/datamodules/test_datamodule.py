@@ -6,6 +6,7 @@ import pytorch_lightning as pl
 import torch
 from sslab.datamodules.datamodule import DataModule
 from sslab.datamodules.images import Stack
+from sslab.datamodules.order import ClassBalanced
 from sslab.ssl.errors import UserError
 from sslab.ssl.step import Batch
 from torch import Tensor, nn
@@ -84,7 +85,9 @@ def train(folder: Path, steps: int, start: Path | None = None, **settings: Any) 
     return module
 
 
-@pytest.mark.parametrize("settings", [{}, {"accumulate": 2}, {"resident": False, "workers": 0}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"accumulate": 2}, {"order": ClassBalanced(2, 4)}, {"resident": False, "workers": 0}], ids=str
+)
 def test_resumed_at_any_step_it_sees_what_the_unbroken_run_saw(tmp_path: Path, settings: dict[str, Any]) -> None:
     whole = train(tmp_path, 14, **settings).seen
     assert len(whole) == 14 * settings.get("accumulate", 1)

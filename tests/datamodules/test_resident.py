@@ -7,6 +7,7 @@ import pytest
 import torch
 from sslab.datamodules.datamodule import DataModule
 from sslab.datamodules.folder import Folder
+from sslab.datamodules.order import ClassBalanced
 from sslab.datamodules.resident import bytes_needed, stand_ins
 from sslab.datamodules.stream import Stream
 from sslab.datamodules.views.augment import Augment
@@ -158,6 +159,21 @@ def test_a_held_bad_image_has_no_label_and_is_not_held_out(paint: Any, tmp_path:
     assert data.train_images.label.tolist() == [*[0] * 4, -1, *[0] * 5, *[1] * 10]
     assert data.train_images.read(4).equal(data.train_images.read(5))
     assert 4 not in data.held_out
+
+
+def test_a_bad_image_does_not_move_the_others_of_a_class_balanced_order(paint: Any, tmp_path: Path) -> None:
+    for i in range(20):
+        paint(f"{'ab'[i // 10]}/{i:02}.png")
+    known = {"order": ClassBalanced(2, 3), "batch_size": 6, "max_bad": 0.2, "holdout": 4}
+    whole = batches(tmp_path, **known)
+    bad, rows = whole[1].row[:2], module(tmp_path, **known, resident=False).rows
+    for name in Folder(str(tmp_path)).train.names.take(bad.numpy()).to_pylist():
+        (tmp_path / name.decode()).write_bytes(b"")
+    instead = dict(zip(rows.tolist(), stand_ins(rows, bad).tolist(), strict=True))
+    for settings in ({"resident": True}, {"resident": False, "workers": 0}):
+        for batch, before in zip(batches(tmp_path, **known, **settings), whole, strict=True):
+            assert batch.row.tolist() == [instead[row] for row in before.row.tolist()]
+            assert batch.key.equal(before.key)
 
 
 def test_stand_ins_go_round_in_a_circle() -> None:

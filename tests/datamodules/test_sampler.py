@@ -2,9 +2,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sslab.datamodules.order import Rows
 from sslab.datamodules.sampler import Batches
 from sslab.ssl.draws import keys, mix
 from sslab.ssl.errors import UserError
+
+
+def rows(size: int) -> Rows:
+    """So many, without labels."""
+    return Rows(torch.arange(size), torch.full((size,), -1))
 
 
 def order(sampler: Batches) -> list[tuple[list[int], list[int]]]:
@@ -14,12 +20,12 @@ def order(sampler: Batches) -> list[tuple[list[int], list[int]]]:
 @given(st.integers(1, 4), st.integers(1, 6), st.integers(0, 40), st.integers(0, 5), st.integers(0, 9))
 def test_shares_of_the_ranks_make_up_the_global_batch(world: int, share: int, more: int, epoch: int, seed: int) -> None:
     batch = world * share
-    samplers = [Batches(batch + more, batch, seed, rank=rank, world=world) for rank in range(world)]
-    alone = Batches(batch + more, batch, seed)
+    samplers = [Batches(rows(batch + more), batch, seed, rank=rank, world=world) for rank in range(world)]
+    alone = Batches(rows(batch + more), batch, seed)
     for sampler in (alone, *samplers):
         sampler.set_epoch(epoch)
     joined = [
-        (sum((rows for rows, _ in parts), []), sum((key for _, key in parts), []))
+        (sum((share for share, _ in parts), []), sum((key for _, key in parts), []))
         for parts in zip(*map(order, samplers), strict=True)
     ]
     assert joined == order(alone)
@@ -28,16 +34,16 @@ def test_shares_of_the_ranks_make_up_the_global_batch(world: int, share: int, mo
 @given(st.integers(1, 30), st.integers(1, 9), st.integers(0, 3))
 def test_an_epoch_has_every_row_at_most_once_and_drops_less_than_a_batch(size: int, batch: int, epoch: int) -> None:
     batch = min(size, batch)
-    sampler = Batches(size, batch, seed=0)
+    sampler = Batches(rows(size), batch, seed=0)
     sampler.set_epoch(epoch)
-    rows = [row for rows, _ in order(sampler) for row in rows]
-    assert len(rows) == len(sampler) * batch == size - size % batch
-    assert len(set(rows)) == len(rows)
-    assert set(rows) <= set(range(size))
+    seen = [row for share, _ in order(sampler) for row in share]
+    assert len(seen) == len(sampler) * batch == size - size % batch
+    assert len(set(seen)) == len(seen)
+    assert set(seen) <= set(range(size))
 
 
 def test_keys_are_those_of_the_positions() -> None:
-    sampler = Batches(10, 5, seed=3)
+    sampler = Batches(rows(10), 5, seed=3)
     sampler.set_epoch(2)
     found = [key for _, keys_ in order(sampler) for key in keys_]
     assert found == keys(mix(3, 2), torch.arange(10)).tolist()
@@ -45,7 +51,7 @@ def test_keys_are_those_of_the_positions() -> None:
 
 def test_epochs_and_seeds_differ_and_repeat() -> None:
     def epoch(seed: int, number: int) -> list[tuple[list[int], list[int]]]:
-        sampler = Batches(64, 16, seed)
+        sampler = Batches(rows(64), 16, seed)
         sampler.set_epoch(number)
         return order(sampler)
 
@@ -63,20 +69,20 @@ def test_a_resumed_sampler_goes_on_where_the_other_stopped(accumulate: int, batc
         return found
 
     size = 3 * accumulate * batch
-    resumed = Batches(size, batch, 0, accumulate, served)
-    assert epochs(resumed, served // len(resumed)) == epochs(Batches(size, batch, 0, accumulate), 0)[served:]
+    resumed = Batches(rows(size), batch, 0, accumulate, served)
+    assert epochs(resumed, served // len(resumed)) == epochs(Batches(rows(size), batch, 0, accumulate), 0)[served:]
 
 
 def test_an_epoch_holds_whole_accumulations() -> None:
-    assert len(Batches(70, 10, 0, accumulate=3)) == 6
+    assert len(Batches(rows(70), 10, 0, accumulate=3)) == 6
 
 
 def test_what_cannot_be_divided_is_refused() -> None:
     with pytest.raises(UserError, match=r"a batch of 10 is not divisible among 4 ranks: set data.batch_size=8 or 12"):
-        Batches(100, 10, 0, world=4)
+        Batches(rows(100), 10, 0, world=4)
     with pytest.raises(UserError, match=r"a batch of 3 .* 4 ranks: set data.batch_size=4$"):
-        Batches(100, 3, 0, world=4)
+        Batches(rows(100), 3, 0, world=4)
     with pytest.raises(UserError, match=r"100 training images do not fill a batch of 101: set data.batch_size to 100"):
-        Batches(100, 101, 0)
+        Batches(rows(100), 101, 0)
     with pytest.raises(UserError, match=r"100 training images do not fill 4 batches of 30: .* to 25 or less"):
-        Batches(100, 30, 0, accumulate=4)
+        Batches(rows(100), 30, 0, accumulate=4)

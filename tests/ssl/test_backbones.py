@@ -34,6 +34,27 @@ def test_pooled_dense_and_tokens_are_one_layer(name: str, size: int, dim: int, g
         assert torch.allclose(pooled, dense.mean((2, 3)), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "dim", "grid"), [("resnet_tiny", 64, 8), ("resnet18", 256, 8), ("vit_tiny_patch16_224", 192, 4)]
+)
+def test_the_map_may_be_of_the_previous_stage(name: str, dim: int, grid: int) -> None:
+    torch.manual_seed(0)
+    last = Backbone(name, 32).eval()
+    torch.manual_seed(0)
+    previous = Backbone(name, 32, dense="previous").eval()
+    stage: torch.nn.Module = previous.trunk.blocks[-2] if name.startswith("vit") else previous.trunk.layer3
+    seen, image = [], torch.randn(2, 3, 32, 32)
+    stage.register_forward_hook(lambda _, given, result: seen.append(result))
+    with torch.no_grad():
+        pooled, _, tokens = last(image)
+        found = previous(image)
+    assert found.dense.shape == (2, previous.dense_dim, grid, grid) == (2, dim, grid, grid)
+    expected = seen[0][:, 1:].mT.unflatten(2, (grid, grid)) if name.startswith("vit") else seen[0]
+    assert torch.equal(found.dense, expected)
+    assert torch.equal(found.pooled, pooled)
+    assert torch.equal(found.tokens, tokens)
+
+
 def test_vit_pools_its_class_token_and_keeps_it_out_of_the_map() -> None:
     backbone = Backbone("vit_tiny_patch16_224", 32).eval()
     image = torch.randn(2, 3, 32, 32)

@@ -1,7 +1,10 @@
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sslab.ssl.draws import keys, mix, permutation, uniforms
+from scipy.stats import beta as reference
+from scipy.stats import kstest
+from sslab.ssl.draws import beta, keys, mix, permutation, uniforms
 
 
 def test_mix_is_a_fixed_function_of_its_parts() -> None:
@@ -45,3 +48,21 @@ def test_a_permutation_holds_everything_once(seed: int, size: int) -> None:
 
 def test_permutations_differ_by_seed() -> None:
     assert not torch.equal(permutation(1, 100), permutation(2, 100))
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.4, 0.5, 0.6, 1, 1.6, 8.0])
+def test_beta_variates_are_distributed_as_such(alpha: float) -> None:
+    x = beta(keys(1, torch.arange(10_000)), 3, 2, alpha)
+    assert ((x >= 0) & (x <= 1)).all()
+    assert torch.corrcoef(x.T)[0, 1].abs() < 0.05
+    # Near 1 float32 is too coarse for a small alpha: the upper half is only counted.
+    low = x[x < 0.5]
+    assert abs(len(low) - 10_000) < 5 * 5000**0.5
+    assert kstest(low.double().numpy(), lambda v: 2 * reference(alpha, alpha).cdf(v)).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("alpha", [0.1, 1.6])
+def test_beta_variates_are_functions_of_key_and_stream(alpha: float) -> None:
+    key = keys(1, torch.arange(4))
+    assert torch.equal(beta(key, 3, 2, alpha)[1:2], beta(key[1:2], 3, 2, alpha))
+    assert not torch.equal(beta(key, 3, 2, alpha), beta(key, 4, 2, alpha))

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import UInt8
+from scipy.stats import beta
 from sslab.datamodules.views import augment
 from sslab.datamodules.views.augment import Augment
 from sslab.ssl.draws import keys
@@ -190,3 +191,22 @@ def test_a_gpu_gives_the_same_views(images: UInt8[Tensor, "24 3 40 52"], size: i
         assert torch.equal(a.flipped, b.flipped.cpu())
         torch.testing.assert_close(a.box, b.box.cpu())
         assert (a.image - b.image.cpu()).abs().mean() < 0.01
+
+
+def test_a_suppressed_centre_moves_the_crops_of_its_view_alone(images: UInt8[Tensor, "24 3 40 52"]) -> None:
+    many = Batch.of(images[:1].expand(2000, -1, -1, -1), key=keys(0, torch.arange(2000)))
+    plain, moved = views_of(scale=(0.1, 0.3)), views_of(scale=(0.1, 0.3), centre=[0.5, 1], centre_alpha=[0.1, 1])
+    (usual, second), (away, same) = ([v.box for v in source(many)] for source in (plain, moved))
+    assert torch.equal(second, same)
+    torch.testing.assert_close(usual[:, 2:] - usual[:, :2], away[:, 2:] - away[:, :2])  # as large as ever
+    middle = (away[:, :2] + away[:, 2:]) / 2
+    assert ((middle >= 0.25) & (middle <= 0.75)).all()
+    outer = ((middle - 0.5).abs() > 0.15).double().mean().item()  # the outer fifths of the box: 88 %, not 40 %
+    assert abs(outer - 2 * beta(0.1, 0.1).cdf(0.2)) < 0.03
+
+
+def test_workers_take_the_crops_of_a_suppressed_centre(images: UInt8[Tensor, "24 3 40 52"]) -> None:
+    source, batch = views_of(centre=0.5, centre_alpha=0.1, **STILL), batch_of(images)
+    for number, view in enumerate(source(batch)):
+        boxes = [source.crop_one(image, key, number).box for image, key in zip(images, batch.key, strict=True)]
+        torch.testing.assert_close(torch.cat(boxes), view.box)

@@ -55,3 +55,30 @@ def test_where_none_fits_the_crop_is_central() -> None:
     tall = random_crop(u, 100, 10, (1.0, 1.0), RATIO)
     assert wide.unique(dim=0).tolist() == [[43, 0, 56, 10]]
     assert tall.unique(dim=0).tolist() == [[0, 43, 10, 56]]
+
+
+@pytest.mark.parametrize("centre", [0.0, 0.5, 0.7, 1.0])
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (40, 96)])
+def test_centres_lie_in_the_central_box_and_reach_its_edges(height: int, width: int, centre: float) -> None:
+    box = random_crop(draws(MANY), height, width, SCALE, RATIO, centre).double()
+    middle = (box[:, :2] + box[:, 2:]) / 2
+    size, side = box[:, 2:] - box[:, :2], torch.tensor([width, height])
+    low, high = side * (1 - centre) / 2, side * (1 + centre) / 2
+    # Up to the halves of pixels where the box has no width; a large crop cannot reach the edges.
+    assert (middle >= low - 0.5).all()
+    assert (middle <= high + 0.5).all()
+    small = size.amax(1) < min(height, width) / 2
+    torch.testing.assert_close(middle[small].amin(0), low.maximum(size[small].amin(0) / 2), atol=2, rtol=0)
+    torch.testing.assert_close(middle[small].amax(0), high.minimum(side - size[small].amin(0) / 2), atol=2, rtol=0)
+
+
+def test_a_central_box_that_is_the_image_changes_nothing() -> None:
+    assert random_crop(draws(MANY), 40, 30, SCALE, RATIO, 1).equal(random_crop(draws(MANY), 40, 30, SCALE, RATIO))
+
+
+def test_place_at_the_very_end_is_in_the_box() -> None:
+    u = draws(200)
+    u[:, -2:] = 1.0  # which a Beta variate may be
+    box = random_crop(u, 32, 32, (0.05, 0.15), RATIO, 0.5)
+    assert ((box[:, :2] + box[:, 2:]) / 2 <= 24).all()
+    assert ((box[:, :2] + box[:, 2:]) / 2 >= 23).all()

@@ -52,6 +52,8 @@ def test_an_experiment_chooses_parts_and_values(tmp_path: Path):
         (["latent=[queue]", "latent.queue.size=96"], "does not hold whole batches of 64"),
         (["latent=[mochi,queue]"], "MoCHi works on the memory"),
         (["latent=[queue,ft]"], "2 pairs of views"),
+        (["latent=[hallucinator]", "latent.hallucinator.partner=query", "online_views=[0]"], "views [1] have no query"),
+        (["latent=[queue,hallucinator]", "latent.hallucinator.literal=true"], "put hallucinator before queue"),
         (["latent=[whiten]", "latent.whiten.groups=3"], "128 channels do not split into groups=3"),
         (["latent=[whiten]"], "a batch of 32 tells too little of groups of 64 channels"),
     ],

@@ -172,5 +172,5 @@ def test_what_cannot_work_is_refused(normal, step):
     FeatureTransform(negatives="keep")(Step.of({0: z}, {1: z}))
     with pytest.raises(UserError, match=r"2 pairs of views .* online_views=\[0\] target_views=\[1\]"):
         FeatureTransform(from_epoch=1, epochs=2.0)(step._replace(q={0: z, 1: z}, k={0: z, 1: z}))
-    with pytest.raises(UserError, match="positive_alpha=0.5"):
-        FeatureTransform(positive_alpha=0.5)
+    with pytest.raises(UserError, match="positive_alpha=0.0"):
+        FeatureTransform(positive_alpha=0.0)

@@ -8,10 +8,12 @@ from ranks import outcomes
 from sslab.ssl.distributed import rank, world
 from sslab.ssl.draws import keys
 from sslab.ssl.latent.ft import FeatureTransform
+from sslab.ssl.latent.hallucinator import Hallucinator
 from sslab.ssl.latent.mochi import MoCHi
 from sslab.ssl.latent.neighbours import Neighbours
 from sslab.ssl.latent.queue import Queue
 from sslab.ssl.latent.whiten import Whiten
+from sslab.ssl.losses.infonce import InfoNCE
 from sslab.ssl.step import Batch, Step
 from torch import Tensor
 
@@ -33,6 +35,20 @@ def step(number: int) -> Step:
     return Step.of({0: share(z[0])}, {1: share(z[1])}, batch, group=share(torch.arange(IMAGES) % 2), key=number)
 
 
+def hallucinate() -> dict[str, Any]:
+    """SimCLR's loss with hallucinated queries, and its gradients; those of embeddings are of this rank's share."""
+    torch.manual_seed(0)
+    made, known = Hallucinator(DIM, 0.5).double(), step(1)
+    q = {view: z.clone().requires_grad_() for view, z in {0: known.q[0], 1: known.k[1]}.items()}
+    total = InfoNCE()(made(known._replace(q=q, k=q))).total
+    total.backward()
+    gradients = [q[0].grad, q[1].grad, *(p.grad for p in made.parameters())]
+    return {
+        "loss": total.detach(),
+        **{str(i): g / world() if i < 2 else g for i, g in enumerate(gradients) if g is not None},
+    }
+
+
 def walk() -> dict[str, Any]:
     queue = Queue(2 * IMAGES, (DIM,), IMAGES).double()
     for number in range(STEPS):
@@ -43,6 +59,7 @@ def walk() -> dict[str, Any]:
     white = Whiten(2, 1e-3, DIM, IMAGES)(Step.of({0: z}, {1: step(0).k[1]})).q[0]
     (white * step(1).q[0]).sum().backward()
     return {
+        "hallucinated": hallucinate(),
         "whole": {**queue.state_dict(), "memory": offered.memory, "mixed": transformed.memory},
         "shares": {
             "neighbours": Neighbours()(offered).k[1],
@@ -75,3 +92,11 @@ def test_shares_make_up_what_one_process_does(results, size):
         # λ is drawn in float32, whose last bit depends on where a processor cuts a tensor into vectors.
         error = 1e-6 if name in ("q", "k") else 1e-12
         torch.testing.assert_close(together, expected, rtol=error, atol=error)
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_hallucinated_queries_have_the_loss_and_the_gradients_of_one_process(results, size):
+    for name, expected in results[1][0]["hallucinated"].items():
+        found = [outcome["hallucinated"][name] for outcome in results[size]]
+        together = torch.cat(found) if name in ("0", "1") else torch.stack(found).mean(0)
+        torch.testing.assert_close(together, expected, rtol=1e-12, atol=1e-12)
