@@ -78,10 +78,10 @@ def lightly(dim: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
 
 
 def peak(loss: nn.Module, images: int, dim: int) -> int:
-    z = embeddings(images, dim)
-    run(loss, embeddings(8, dim))  # whatever libraries allocate once
+    step = step_of(embeddings(images, dim))
+    run(loss, step_of(embeddings(8, dim)))  # whatever libraries allocate once
     before = memory("VmRSS")
-    run(loss, z)
+    run(loss, step)
     return memory("VmHWM") - before
 
 
@@ -95,9 +95,10 @@ def times(
 ) -> tuple[float, float]:
     """The best seconds of ours and of lightly's, in turns so that both meet the same weather."""
     z = embeddings(options.images, options.dim)
-    run(ours, z)
+    step = step_of(z)  # which is another part's work
+    run(ours, step)
     seconds = [
-        (clock(lambda: run(ours, z)), clock(lambda: theirs(*z).backward()) if theirs else 0.0)
+        (clock(lambda: run(ours, step)), clock(lambda: theirs(*z).backward()) if theirs else 0.0)
         for _ in range(options.rounds)
     ]
     mine, others = zip(*seconds, strict=True)
@@ -110,11 +111,14 @@ def clock(work: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-def run(loss: nn.Module, z: list[Tensor]) -> None:
+def run(loss: nn.Module, step: Step) -> None:
+    loss(step).total.backward()
+
+
+def step_of(z: list[Tensor]) -> Step:
     views = dict(enumerate(z))
     label = torch.arange(len(z[0])) % 10
-    batch = Batch.of(torch.zeros(len(label), 3, 0, 0, dtype=torch.uint8), label=label)
-    loss(Step.of(views, views, batch)).total.backward()
+    return Step.of(views, views, Batch.of(torch.zeros(len(label), 3, 0, 0, dtype=torch.uint8), label=label))
 
 
 def embeddings(images: int, dim: int) -> list[Tensor]:
