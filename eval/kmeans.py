@@ -1,7 +1,5 @@
 """Clusters of features by direction."""
 
-import logging
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -9,6 +7,7 @@ from torch.nn.functional import normalize
 
 from ..ssl.draws import mix
 from ..ssl.errors import UserError
+from .search import load_faiss
 
 FITTED = 16_384  # rows per cluster that centroids are fitted to, at most
 
@@ -22,12 +21,9 @@ def spherical_kmeans(
     """
     if not 1 <= k <= len(features):
         raise UserError(f"k-means with {k} clusters: expected 1 to {len(features)}, the number of images")
-    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells of every CPU that it is not built for
-    import faiss  # slow to import, and only needed here
-
     x = normalize(features).numpy()
     options = {"niter": iterations, "nredo": restarts, "seed": mix(seed) >> 33}  # FAISS takes 31 bits
     limits = {"min_points_per_centroid": 1, "max_points_per_centroid": FITTED}
-    means = faiss.Kmeans(x.shape[1], k, spherical=True, **options, **limits)
+    means = load_faiss().Kmeans(x.shape[1], k, spherical=True, **options, **limits)
     means.train(x)
     return torch.from_numpy(means.assign(x)[1])

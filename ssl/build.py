@@ -1,6 +1,5 @@
 """From a composed config to parts that fit together: the one place where parts meet."""
 
-import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,8 +16,8 @@ from .draws import mix
 from .encoder import Encoder
 from .errors import UserError
 from .module import Module
+from .rehearsal import rehearse, two_embeddings
 from .run import Config, read
-from .step import Batch, Step, View, of_each_head
 from .training import Training
 
 
@@ -41,9 +40,8 @@ def build(config: Config) -> Experiment:
     optim.check()
     views = make(config["views"])
     datamodule = make(config["data"], views=views, seed=config["seed"], accumulate=training.accumulate)
-    module = build_module(config, datamodule, training, views, optim)
     equal_share(datamodule.batch_size, training.processes)
-    rehearse(module, max(views.sides), datamodule.batch_size, classes(datamodule))
+    module = build_module(config, datamodule, training, views, optim)
     monitors = [make(node) for node in (config["monitor"] or {}).values()]
     evaluation = make(config["eval"], precision=training.mixed) if config["eval"] else None
     return Experiment(config, module, datamodule, training, monitors, evaluation)
@@ -59,7 +57,7 @@ def build_module(config: Config, datamodule: DataModule, training: Training, vie
     facts: dict[str, Any] = {
         "rows": len(datamodule.train_images),
         "batch_size": datamodule.batch_size,
-        "classes": classes(datamodule),
+        "classes": int(datamodule.train_images.label.max()) + 1,  # 0: no labels
         "steps_per_epoch": datamodule.batches_per_epoch // training.accumulate,
     }
     total_steps = training.steps(facts["steps_per_epoch"])
@@ -73,13 +71,14 @@ def build_module(config: Config, datamodule: DataModule, training: Training, vie
     predictor = make(config["predictor"], seed=mix(seed, 3), in_dim=head.dim)
     encoder = Encoder(backbone, head)
     teacher = make(config["teacher"], encoder=encoder)
-    q, k = two_embeddings(encoder, predictor, max(views.sides))
+    side = max(views.sides)
+    q, k = two_embeddings(encoder, predictor, side)
     facts |= {"dim": head.dim, "scores": getattr(head, "scores", False)}
     facts["shape"] = None if isinstance(k, dict) else tuple(k.shape[1:])  # of one image's target
     facts["query_heads"] = 1 if isinstance(q, dict) or q.ndim != 3 else q.shape[1]
     latent = [make(node, seed=mix(seed, 4, i), **facts) for i, node in enumerate((config["latent"] or {}).values())]
     loss = make(config["loss"], seed=mix(seed, 5), **facts)
-    return Module(
+    module = Module(
         views,
         make(config["plain_view"]),
         encoder,
@@ -96,48 +95,8 @@ def build_module(config: Config, datamodule: DataModule, training: Training, vie
         log_every=training.log_every,
         config=config,
     )
-
-
-@torch.no_grad()
-def rehearse(module: Module, side: int, size: int, classes: int) -> None:
-    """Refuse latent parts and a loss that do not fit together: on noise, before anything is read or written."""
-    query, target = two_embeddings(module.encoder, module.predictor, side)
-    torch.manual_seed(0)
-
-    def noise(two: torch.Tensor) -> torch.Tensor:
-        return torch.randn(size, *two.shape[1:])
-
-    q = {v: of_each_head(query, noise) for v in module.online_views}
-    k = {v: of_each_head(target, noise) for v in module.target_views}
-    label = torch.arange(size) % classes if classes else torch.full((size,), -1)
-    batch = Batch.of(torch.zeros(size, 3, 0, 0, dtype=torch.uint8), label=label)
-    step = Step.of(q, k, batch, views=(blank(size, side),) * (1 + max(q.keys() | k.keys())))
-    for part in copy.deepcopy(module.latent):
-        step = part(step)
-    copy.deepcopy(module.loss)(step)
-
-
-@torch.no_grad()
-def two_embeddings(encoder: Encoder, predictor: Any, side: int) -> tuple[Any, Any]:
-    """The query and the target of two blank images: of the shapes that training will have."""
-    for part in (encoder, predictor):
-        part.eval()
-    target = encoder({0: blank(2, side)})[0].z
-    query = predictor(target)
-    for part in (encoder, predictor):
-        part.train()
-    return query, target
-
-
-def blank(size: int, side: int) -> View:
-    """A view of `size` images of which nothing is seen, and which take no memory."""
-    image, box = torch.zeros(1, 3, side, side), torch.tensor([[0.0, 0.0, 1.0, 1.0]])
-    return View(image.expand(size, -1, -1, -1), box.expand(size, -1), torch.zeros(1, dtype=torch.bool).expand(size))
-
-
-def classes(datamodule: DataModule) -> int:
-    """How many there are; 0: no labels."""
-    return int(datamodule.train_images.label.max()) + 1
+    rehearse(module, q, k, side, facts["batch_size"], facts["classes"])
+    return module
 
 
 def make_backbone(config: Config) -> Any:

@@ -1,5 +1,6 @@
 """The template of latent parts: what happens to a step between the embeddings and the loss."""
 
+from abc import ABC, abstractmethod
 from functools import partial
 
 import torch
@@ -10,7 +11,7 @@ from ..losses.precision import at_least_float32, embeddings
 from ..step import Step, of_each_head
 
 
-class Part(nn.Module):
+class Part(nn.Module, ABC):
     """From `from_epoch` of a run of `epochs` on, does `change` to a step: outside autocast, in at least float32."""
 
     needs_memory = False
@@ -40,5 +41,5 @@ class Part(nn.Module):
         if not self.any_shape and set(shapes) != {2}:
             raise UserError(f"{type(self).__name__} works on one vector per image: choose a head that gives one")
 
-    def change(self, step: Step) -> Step:
-        raise NotImplementedError
+    @abstractmethod
+    def change(self, step: Step) -> Step: ...

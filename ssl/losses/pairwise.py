@@ -1,5 +1,7 @@
 """The templates of losses with a value per image: from all pairs of views at once, or from one pair at a time."""
 
+from abc import ABC, abstractmethod
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -13,7 +15,7 @@ from .precision import full_precision
 Values = dict[str, Float[Tensor, " n"]]  # `loss`, and under other names what to log
 
 
-class ContrastLoss(nn.Module):
+class ContrastLoss(nn.Module, ABC):
     """The mean of `values` over the global batch."""
 
     anchors: Anchors = "queries"
@@ -23,9 +25,9 @@ class ContrastLoss(nn.Module):
     def forward(self, step: Step) -> Output:
         return Output.mean(step.weight, **self.values(contrasts(step, self.anchors)))
 
+    @abstractmethod
     def values(self, contrasts: list[Contrast]) -> Values:
         """One value per image, from all pairs of views."""
-        raise NotImplementedError
 
 
 class PairLoss(ContrastLoss):
@@ -34,9 +36,9 @@ class PairLoss(ContrastLoss):
     def values(self, contrasts: list[Contrast]) -> Values:
         return mean([self.pair(contrast) for contrast in contrasts])
 
+    @abstractmethod
     def pair(self, contrast: Contrast) -> Values:
         """One value per query."""
-        raise NotImplementedError
 
 
 def mean(pairs: list[Values]) -> Values:

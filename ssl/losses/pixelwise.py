@@ -1,5 +1,6 @@
 """The template of losses that compare the pixels of two views which show the same place."""
 
+from abc import ABC, abstractmethod
 from functools import partial
 
 import torch
@@ -18,7 +19,7 @@ from .precision import embeddings, full_precision
 from .products import products
 
 
-class PixelLoss(nn.Module):
+class PixelLoss(nn.Module, ABC):
     """The mean of `pair` over those pairs of views of an image that overlap, and over the images that have one.
 
     The views of an image overlap where pixels of them are positives: less than `radius` bin diagonals apart on the
@@ -44,9 +45,9 @@ class PixelLoss(nn.Module):
         overlapping = Output.mean(step.weight, loss=overlap.mean(dim=0)).total
         return Output(output.total, output.terms | {"overlap": overlapping})
 
+    @abstractmethod
     def pair(self, similarity: Float[Tensor, "b n m"], positive: Bool[Tensor, "b n m"]) -> Float[Tensor, " b"]:
         """One value per image, from the cosines of n queries and m targets; any that is finite if none is positive."""
-        raise NotImplementedError
 
     def _compare(self, step: Step, a: int, b: int) -> Values:
         q, k = step.q[a], step.k[b]

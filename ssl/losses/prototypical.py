@@ -1,5 +1,7 @@
 """The template of losses that compare how two views are spread over prototypes."""
 
+from abc import ABC, abstractmethod
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -11,7 +13,7 @@ from .output import Output
 from .precision import full_precision
 
 
-class PrototypeLoss(nn.Module):
+class PrototypeLoss(nn.Module, ABC):
     """Cross-entropy of what targets are assigned to and what queries predict, over all pairs of views.
 
     Embeddings are scores, one per prototype (`head=prototypes`): they are not normalised. With p_b the assignment of
@@ -40,6 +42,6 @@ class PrototypeLoss(nn.Module):
         loss, confidence = (torch.stack(values).mean(dim=0) for values in (losses, confidence))
         return Output.mean(step.weight, loss, confidence=confidence)
 
+    @abstractmethod
     def assign(self, target: dict[int, Float[Tensor, "n c"]], step: Step) -> dict[int, Float[Tensor, "n c"]]:
         """What every target is to be predicted as: a distribution over the prototypes."""
-        raise NotImplementedError

@@ -1,5 +1,7 @@
 """The template of losses of a batch as a whole: statistics over all of its images, so no value per sample."""
 
+from abc import ABC, abstractmethod
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -13,7 +15,7 @@ from .output import Output, combined
 from .precision import embeddings, full_precision
 
 
-class BatchLoss(nn.Module):
+class BatchLoss(nn.Module, ABC):
     """The mean of `pair` over all pairs of views, each with the embeddings of all ranks.
 
     Queries that are their own targets make (a, b) and (b, a) one pair.
@@ -34,11 +36,11 @@ class BatchLoss(nn.Module):
         means = {name: combined(name, torch.stack([value[name] for value in values])) for name in values[0]}
         return Output.whole(**means)
 
+    @abstractmethod
     def pair(
         self, query: Float[Tensor, "n d"], target: Float[Tensor, "n d"], step: Step
     ) -> dict[str, Float[Tensor, ""]]:
         """The `loss` of one pair of views, and under other names what to log."""
-        raise NotImplementedError
 
     def _refuse_weights(self, step: Step) -> None:
         """Once: to look at every step would make a device wait."""

@@ -1,14 +1,11 @@
 import pytest
 import torch
+from embeddings import normal
 from sslab.heads.dense import DenseHead, Propagation
 from sslab.ssl.errors import UserError
 from sslab.ssl.step import Features
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, normalize
-
-
-def normal(*shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
 def features(dense: Tensor) -> Features:

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from embeddings import normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sslab.ssl.errors import UserError
@@ -13,10 +14,6 @@ from sslab.ssl.losses.adaptive_temperature import (
 )
 from torch import Tensor
 from torch.nn.functional import normalize
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def network(seed: int = 0, **options) -> AdaptiveTemperature:

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from embeddings import normal, siamese
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sslab.ssl.errors import UserError
@@ -11,15 +12,6 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 REPULSIONS = ["max", "topk", "lse"]
-
-
-def siamese(z: Tensor, **known) -> Step:
-    views = dict(enumerate(z))
-    return Step.of(views, views, **known)
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def adaptive(dim: int = 5, heads: int = 1, **options) -> AdaptiveTemperature:

@@ -1,19 +1,9 @@
 import pytest
 import torch
+from embeddings import normal, siamese
 from sslab.ssl.losses.adaptive_temperature import CorrelationTemperature, omega
 from sslab.ssl.losses.amcl_barlow import AMCLBarlow
 from sslab.ssl.losses.barlow import BarlowTwins, cross_correlation
-from sslab.ssl.step import Step
-from torch import Tensor
-
-
-def siamese(z: Tensor, **known) -> Step:
-    views = dict(enumerate(z))
-    return Step.of(views, views, **known)
-
-
-def normal(*shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
 def adaptive(heads: int = 1, literal: bool = False) -> CorrelationTemperature:

@@ -1,15 +1,12 @@
 import pytest
 import torch
+from embeddings import normal
 from sslab.ssl.losses.adaptive_temperature import AdaptiveTemperature, omega
 from sslab.ssl.losses.amcl_cosine import AMCLCosine
 from sslab.ssl.losses.cosine import Cosine
 from sslab.ssl.step import Step
 from torch import Tensor
 from torch.nn.functional import normalize
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def predicted(q: Tensor, k: Tensor) -> Step:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from embeddings import normal
 from ranks import outcomes
 from sslab.ssl.distributed import rank, total, world
 from sslab.ssl.losses.adaptive_temperature import AdaptiveTemperature, CorrelationTemperature
@@ -15,10 +16,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 HEADS, DIM = 3, 4
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 class Trained(nn.Module):

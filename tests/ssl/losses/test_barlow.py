@@ -1,17 +1,11 @@
 import pytest
 import torch
+from embeddings import siamese
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sslab.ssl.errors import UserError
 from sslab.ssl.losses.barlow import BarlowTwins
-from sslab.ssl.step import Step
-from torch import Tensor
 from torch.nn.functional import normalize
-
-
-def siamese(z: Tensor, **known: Tensor) -> Step:
-    views = dict(enumerate(z))
-    return Step.of(views, views, **known)
 
 
 def test_golden(golden):

@@ -1,20 +1,12 @@
 import pytest
 import torch
+from embeddings import normal, siamese
 from sslab.ssl.errors import UserError
 from sslab.ssl.losses.cacr import CACR
 from sslab.ssl.losses.infonce import InfoNCE
 from sslab.ssl.step import Step
 from torch import Tensor
 from torch.nn.functional import normalize
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def siamese(z: Tensor) -> Step:
-    views = dict(enumerate(z))
-    return Step.of(views, views)
 
 
 @pytest.mark.parametrize("detach", [False, True])

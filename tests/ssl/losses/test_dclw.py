@@ -1,17 +1,11 @@
 import pytest
 import torch
+from embeddings import siamese
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sslab.ssl.errors import UserError
 from sslab.ssl.losses.dclw import DCLW
 from sslab.ssl.losses.infonce import InfoNCE
-from sslab.ssl.step import Step
-from torch import Tensor
-
-
-def siamese(z: Tensor) -> Step:
-    views = dict(enumerate(z))
-    return Step.of(views, views)
 
 
 def test_golden(golden):

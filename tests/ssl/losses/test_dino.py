@@ -5,16 +5,13 @@ from typing import Any
 import pytest
 import torch
 from cli import SMALL, Cli
+from embeddings import normal
 from ranks import outcomes
 from sslab.ssl.distributed import rank, total, world
 from sslab.ssl.errors import UserError
 from sslab.ssl.losses.dino import DINO
 from sslab.ssl.step import Step, pairs
 from torch import Tensor
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def multicrop(seed: int = 0, share: slice = slice(None), **known: Any) -> Step:

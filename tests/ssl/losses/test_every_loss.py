@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import sslab.conf
 import torch
+from embeddings import normal
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_object
@@ -18,6 +19,7 @@ from sslab.ssl import build
 from sslab.ssl.distributed import rank, total, world
 from sslab.ssl.errors import UserError
 from sslab.ssl.losses.output import Output
+from sslab.ssl.rehearsal import blank
 from sslab.ssl.step import Batch, Step, View
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -108,11 +110,7 @@ def siamese(*z: Tensor) -> Step:
 
 def step(q: dict[int, Tensor], k: dict[int, Tensor]) -> Step:
     """Of views of whole images."""
-    return Step.of(q, k, views=(build.blank(len(q[0]), side=8),) * len(q))
-
-
-def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    return Step.of(q, k, views=(blank(len(q[0]), side=8),) * len(q))
 
 
 def embeddings(name: str, *shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:

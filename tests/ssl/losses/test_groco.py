@@ -1,5 +1,6 @@
 import pytest
 import torch
+from embeddings import siamese
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sslab.ssl.errors import UserError
@@ -10,11 +11,6 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 cosine = st.floats(-1, 1, width=16)
-
-
-def siamese(z: Tensor, **known: Tensor) -> Step:
-    views = dict(enumerate(z))
-    return Step.of(views, views, **known)
 
 
 def at(cosines: list[float]) -> Tensor:

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 import sslab.conf
 import torch
+from embeddings import normal, siamese
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
@@ -28,15 +29,6 @@ REFUSED = {  # what a loss says to several heads that it is not for
     "sogclr": "keeps a value for every row",
     "swav": "head=prototypes",
 }
-
-
-def siamese(*z: Tensor, **known) -> Step:
-    views = dict(enumerate(z))
-    return Step.of(views, views, **known)
-
-
-def normal(*shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
 def made(name: str) -> nn.Module:
@@ -70,8 +62,8 @@ def test_every_loss_is_a_mean_over_heads_or_says_why_not(name):
 @pytest.mark.parametrize("loss", [InfoNCE(), DCLW(), BarlowTwins(), KoLeo()])
 def test_the_loss_of_several_heads_is_the_mean_of_theirs(loss):
     z = normal(2, 6, 3, 5)  # views, images, heads
-    each = [loss(siamese(*z[:, :, head])) for head in range(3)]
-    together = loss(siamese(*z))
+    each = [loss(siamese(z[:, :, head])) for head in range(3)]
+    together = loss(siamese(z))
     torch.testing.assert_close(together.total, torch.stack([one.total for one in each]).mean())
     for name, term in together.terms.items():
         torch.testing.assert_close(term, torch.stack([one.terms[name] for one in each]).mean())
@@ -81,8 +73,8 @@ def test_a_head_meets_its_own_part_of_the_memory():
     z, memory = normal(2, 4, 2, 5), normal(6, 2, 5)
     known = {"memory_row": torch.arange(90, 96), "memory_group": torch.zeros(6, dtype=torch.long)}
     known["memory_label"] = torch.full((6,), -1)
-    each = [InfoNCE()(siamese(*z[:, :, head], memory=memory[:, head], **known)).total for head in range(2)]
-    torch.testing.assert_close(InfoNCE()(siamese(*z, memory=memory, **known)).total, torch.stack(each).mean())
+    each = [InfoNCE()(siamese(z[:, :, head], memory=memory[:, head], **known)).total for head in range(2)]
+    torch.testing.assert_close(InfoNCE()(siamese(z, memory=memory, **known)).total, torch.stack(each).mean())
 
 
 def test_targets_without_heads_are_those_of_every_head():
@@ -103,7 +95,7 @@ def test_targets_without_heads_are_those_of_every_head():
 )
 def test_what_does_not_fit_is_refused(loss, shape, message):
     with pytest.raises(UserError, match=message):
-        loss(siamese(*normal(2, *shape)))
+        loss(siamese(normal(2, *shape)))
 
 
 def test_named_heads_need_a_loss_each():
@@ -117,12 +109,12 @@ def test_named_heads_need_a_loss_each():
 def test_losses_of_a_sum_see_their_own_heads_and_views():
     z = normal(4, 6, 2, 5)  # views, images, heads
     both = Sum({"a": InfoNCE(), "b": DCLW()}, {"b": 3.0}, heads={"a": 0, "b": 1}, views={"a": [0, 1], "b": [2, 3]})
-    expected = InfoNCE()(siamese(*z[:2, :, 0])).total + 3 * DCLW()(siamese(*z[2:, :, 1])).total
-    torch.testing.assert_close(both(siamese(*z)).total, expected)
+    expected = InfoNCE()(siamese(z[:2, :, 0])).total + 3 * DCLW()(siamese(z[2:, :, 1])).total
+    torch.testing.assert_close(both(siamese(z)).total, expected)
 
 
 def test_a_loss_of_a_sum_sees_the_head_of_a_name():
     z = normal(2, 6, 5)
     named = {v: {"maps": torch.zeros(6, 5, 2, 2), "vectors": z[v]} for v in (0, 1)}
     loss = Sum({"a": InfoNCE()}, heads={"a": "vectors"})
-    torch.testing.assert_close(loss(Step.of(named, named)).total, InfoNCE()(siamese(*z)).total)
+    torch.testing.assert_close(loss(Step.of(named, named)).total, InfoNCE()(siamese(z)).total)

@@ -3,22 +3,13 @@ from itertools import product
 
 import pytest
 import torch
+from embeddings import normal, siamese
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sslab.ssl.errors import UserError
 from sslab.ssl.losses.infonce import InfoNCE
 from sslab.ssl.step import Step, pairs
-from torch import Tensor
 from torch.nn.functional import normalize, softplus
-
-
-def siamese(z: Tensor, **known: Tensor) -> Step:
-    views = dict(enumerate(z))
-    return Step.of(views, views, **known)
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def by_loops(step: Step, temperature: float, decouple: bool, negatives: tuple[str, ...]) -> float:

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from embeddings import normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sslab.ssl.errors import UserError
@@ -8,10 +9,6 @@ from sslab.ssl.losses.keep import Hardest, WithoutOutliers
 from sslab.ssl.step import Step
 from torch import Tensor
 from torch.nn.functional import normalize, softplus
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def one_way(z: Tensor) -> Step:

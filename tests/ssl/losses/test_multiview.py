@@ -2,20 +2,12 @@ import math
 
 import pytest
 import torch
+from embeddings import normal, siamese
 from sslab.ssl.losses.infonce import InfoNCE
 from sslab.ssl.losses.multiview import MVDHEL, MVInfoNCE
 from sslab.ssl.step import Step
 from torch import Tensor
 from torch.nn.functional import normalize
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def siamese(z: Tensor, **known: Tensor) -> Step:
-    views = dict(enumerate(z))
-    return Step.of(views, views, **known)
 
 
 @pytest.mark.parametrize(

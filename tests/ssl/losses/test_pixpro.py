@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 import torch
+from embeddings import normal
 from sslab.heads.dense import DenseHead, Propagation
 from sslab.ssl.backbones import Backbone
 from sslab.ssl.encoder import Encoder
@@ -17,10 +18,6 @@ from torch.nn.functional import cosine_similarity
 WHOLE, LEFT, RIGHT = [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.4, 1.0], [0.6, 0.0, 1.0, 1.0]
 CORNERS = [0.0, 0.0, 0.2, 0.2], [0.8, 0.0, 1.0, 0.2], [0.8, 0.8, 1.0, 1.0]
 both = pytest.mark.parametrize("loss", [PixPro(), PixContrast()])
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def view(*boxes: list[float], flipped: bool = False, side: int = 0) -> View:

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 import torch
+from embeddings import normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ranks import outcomes
@@ -22,10 +23,6 @@ CLASSES, DIM = 4, 5
 classes = st.lists(st.integers(-1, CLASSES - 1), min_size=1, max_size=8)
 few = settings(max_examples=25, deadline=None)
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def simlap(**options: Any) -> SimLAP:

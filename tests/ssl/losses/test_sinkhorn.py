@@ -2,14 +2,11 @@ import math
 
 import pytest
 import torch
+from embeddings import normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sslab.ssl.losses.sinkhorn import sinkhorn
 from torch import Tensor
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def by_loops(scores: Tensor, epsilon: float, iterations: int) -> Tensor:

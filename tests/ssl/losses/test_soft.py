@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from embeddings import normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sslab.ssl.errors import UserError
@@ -11,10 +12,6 @@ from sslab.ssl.losses.weighted import weighted_sum
 from sslab.ssl.step import Batch, Step
 from torch import Tensor
 from torch.nn.functional import normalize
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def siamese(z: Tensor, label: list[int]) -> Step:

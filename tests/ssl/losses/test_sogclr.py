@@ -4,23 +4,14 @@ from typing import Any
 
 import pytest
 import torch
+from embeddings import normal, siamese
 from ranks import outcomes
 from sslab.ssl.distributed import rank, world
 from sslab.ssl.errors import UserError
 from sslab.ssl.losses.infonce import InfoNCE
 from sslab.ssl.losses.sogclr import SogCLR
 from sslab.ssl.losses.temperature import Learned, PerRow
-from sslab.ssl.step import Step
 from torch import Tensor
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def siamese(z: Tensor, **known: Tensor) -> Step:
-    views = dict(enumerate(z))
-    return Step.of(views, views, **known)
 
 
 def test_golden(golden):

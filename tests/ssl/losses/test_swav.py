@@ -3,15 +3,12 @@ from itertools import product
 
 import pytest
 import torch
+from embeddings import normal
 from sslab.ssl.errors import UserError
 from sslab.ssl.losses.sinkhorn import sinkhorn
 from sslab.ssl.losses.swav import SwAV
 from sslab.ssl.step import Step, pairs
 from torch import Tensor
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def multicrop(seed: int = 0, **known: Tensor) -> Step:

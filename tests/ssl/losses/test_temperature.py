@@ -2,29 +2,20 @@ import math
 
 import pytest
 import torch
+from embeddings import normal, siamese
 from sslab.ssl.errors import UserError
 from sslab.ssl.losses.dclw import DCLW
 from sslab.ssl.losses.infonce import InfoNCE
 from sslab.ssl.losses.multiview import MVDHEL, MVInfoNCE
 from sslab.ssl.losses.temperature import Learned, PerRow, Scheduled, Temperature
-from sslab.ssl.step import Step
 from torch import Tensor
 from torch.nn.functional import normalize
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def siamese(z: Tensor, progress: float = 0.0) -> Step:
-    views = dict(enumerate(z))
-    return Step.of(views, views, progress=progress)
 
 
 @pytest.mark.parametrize(("progress", "expected"), [(0.0, 0.5), (0.2, 0.3), (0.4, 0.1), (0.9, 0.1)])
 def test_a_scheduled_temperature_is_a_function_of_progress(progress, expected):
     z = normal(2, 5, 4)
-    scheduled = InfoNCE(Scheduled(0.5, 0.1, until=0.4))(siamese(z, progress))
+    scheduled = InfoNCE(Scheduled(0.5, 0.1, until=0.4))(siamese(z, progress=progress))
     torch.testing.assert_close(scheduled.total, InfoNCE(expected)(siamese(z)).total)
     assert scheduled.terms["temperature"].item() == pytest.approx(expected)
 

@@ -1,15 +1,9 @@
 import pytest
 import torch
+from embeddings import siamese
 from sslab.ssl.errors import UserError
 from sslab.ssl.losses.vicreg import VICReg, covariances, deficit, redundancy
-from sslab.ssl.step import Step
-from torch import Tensor
 from torch.nn.functional import normalize
-
-
-def siamese(z: Tensor, **known: Tensor) -> Step:
-    views = dict(enumerate(z))
-    return Step.of(views, views, **known)
 
 
 def test_goldens_of_the_terms(golden):

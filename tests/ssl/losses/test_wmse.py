@@ -1,20 +1,12 @@
 import pytest
 import torch
+from embeddings import normal, siamese
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sslab.ssl.errors import UserError
 from sslab.ssl.losses.wmse import WMSE
 from sslab.ssl.step import Step
 from torch import Tensor
-
-
-def siamese(z: Tensor, **known: int) -> Step:
-    views = dict(enumerate(z))
-    return Step.of(views, views, **known)
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def whitened(z: Tensor) -> Tensor:
