@@ -1,5 +1,6 @@
 """From a data set to the batches of a training run."""
 
+import logging
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,11 +18,13 @@ from .generated import generated_images
 from .images import ImageSet, Source, Stack
 from .inflated import Inflated, copied
 from .order import SHUFFLED, Order, Rows
+from .partners import PairSource, Partners, generated_partners
 from .resident import Resident, UnevenSizes, bytes_needed, load, stand_ins
 from .sampler import Batches, whole_batches
-from .stream import Cropper, Crops, Stream
+from .stream import Cropper, Crops, PairCropper, Stream
 
 HOLD_OUT = 1  # keeps this permutation apart from the epochs'
+log = logging.getLogger(__name__)
 
 
 class DataModule(pl.LightningDataModule):
@@ -39,6 +42,7 @@ class DataModule(pl.LightningDataModule):
         generated: where further images are that a generator has made, to train on alone: a folder of them, parquet
             files, or an npz file.
         copies: of each real image in an epoch, which has every generated one once (AdaInf: Wang et al. 2024).
+        partners: folder of the variations of the training images that a generator has made, for `views=paired`.
         views: what crops the images in workers.
         resident: whether to hold all images in memory, on the training device; `auto`: if they fit.
         resident_gib: what `auto` takes for fitting.
@@ -58,6 +62,7 @@ class DataModule(pl.LightningDataModule):
         order: Order = SHUFFLED,
         generated: str | None = None,
         copies: int = 1,
+        partners: str | None = None,
         views: Cropper | None = None,
         resident: bool | Literal["auto"] = "auto",
         resident_gib: float | int = 4,
@@ -75,9 +80,16 @@ class DataModule(pl.LightningDataModule):
         self.workers: int | Literal["auto"] = workers
         self.max_bad, self.run_folder = max_bad, run_folder
         self.train_images: ImageSet = source.train
-        if generated is not None:
-            more = generated_images(generated, described.get("size"), described.get("held"))
+        self.partners = _partners(source, partners, described.get("size"), described.get("held"))
+        if isinstance(views, PairCropper) and self.partners is None:
+            raise UserError(
+                "views=paired, but no image has a partner: set data.partners=<folder that the generator has written>, "
+                "or data=pairs"
+            )
+        more = generated_images(generated, described.get("size"), described.get("held"))
+        if more is not None:
             self.train_images = Inflated(source.train, more)
+            self.partners = self.partners.beside(len(more)) if self.partners else None
         self.test_images: ImageSet | None = source.test
         self.held_out = _held_out(self.train_images.label, holdout, seed)  # rows
         rows = torch.isin(torch.arange(len(self.train_images)), self.held_out, invert=True).nonzero()[:, 0]
@@ -89,9 +101,14 @@ class DataModule(pl.LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Read the images that are to be held; those to test on too unless `stage` is `fit`."""
-        self.train_images, bad = self._hold(self.train_images)
+        self.train_images, bad = self._hold(*self._train_sets)
         self.rows = stand_ins(self.rows, bad)
         self.held_out = self.held_out[torch.isin(self.held_out, bad, invert=True)]
+        if self.partners is not None and stage != "test":
+            self.partners = self.partners.held(*self._hold(*self._train_sets[::-1]))
+            real = self.train_images.source == 0
+            counts = self.partners.missing(among=real), int(real.sum())
+            log.info("%d of %d training images have no partner: both their views are real", *counts)
         if self.test_images is not None and stage != "fit":
             self.test_images, _ = self._hold(self.test_images)
 
@@ -100,10 +117,10 @@ class DataModule(pl.LightningDataModule):
             self.trainable, self.batch_size, self.seed, self.accumulate, self.served, rank(), world(), self.order
         )
         device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-        if self.train_images.stack is not None and self._fits(self.train_images):
-            return Resident(sampler, self.train_images, self.rows, device)
-        crops = Crops(self.train_images, self.rows, self.views)
-        bad = self._bad_files(self.train_images)
+        if all(images.stack is not None for images in self._train_sets) and self._fits(*self._train_sets):
+            return Resident(sampler, self.train_images, self.rows, device, self.partners)
+        crops = Crops(self.train_images, self.rows, self.views, self.partners)
+        bad = self._bad_files(*self._train_sets)
         return Stream(sampler, crops, bad, self._workers(), pin_memory=device.type == "cuda")
 
     @property
@@ -123,9 +140,14 @@ class DataModule(pl.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         self.served = state_dict["batches"]
 
-    def _hold(self, images: ImageSet) -> tuple[ImageSet, Int[Tensor, " m"]]:
+    @property
+    def _train_sets(self) -> list[ImageSet]:
+        """What is held together or not at all."""
+        return [self.train_images, *([self.partners.images] if self.partners else [])]
+
+    def _hold(self, images: ImageSet, *beside: ImageSet) -> tuple[ImageSet, Int[Tensor, " m"]]:
         """The images in memory, if they are to be and are not yet, and the rows that cannot be read."""
-        if images.stack is None and self._fits(images):
+        if images.stack is None and self._fits(images, *beside):
             try:
                 return load(images, self._bad_files(images))
             except UnevenSizes as error:
@@ -134,18 +156,27 @@ class DataModule(pl.LightningDataModule):
                     raise UserError(f"data.resident=true, but {error}: {remedy}") from error
         return images, torch.empty(0, dtype=torch.long)
 
-    def _fits(self, images: ImageSet) -> bool:
+    def _fits(self, *images: ImageSet) -> bool:
         if self.resident != "auto":
             return self.resident
-        return bytes_needed(images) <= self.resident_gib * 2**30
+        return sum(map(bytes_needed, images)) <= self.resident_gib * 2**30
 
     def _workers(self) -> int:
         if self.workers != "auto":
             return self.workers
         return suggested_max_num_workers(self.trainer.num_devices if self.trainer else 1)
 
-    def _bad_files(self, images: ImageSet) -> BadFiles:
-        return BadFiles(len(images), self.max_bad, self.run_folder)
+    def _bad_files(self, *images: ImageSet) -> BadFiles:
+        return BadFiles(sum(map(len, images)), self.max_bad, self.run_folder)
+
+
+def _partners(source: Source, made: str | None, size: int | None, held: int | None) -> Partners | None:
+    """Those that the data set comes with, or that have been made of it."""
+    if not isinstance(source, PairSource):
+        return generated_partners(made, len(source.train), size, held) if made else None
+    if made:
+        raise UserError(f"data.partners={made}, but the images of data have partners already: leave it out")
+    return source.partners
 
 
 def _held_out(label: Int[Tensor, " n"], holdout: int | float, seed: int) -> Int[Tensor, " m"]:

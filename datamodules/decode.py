@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from .images import BadImage
@@ -43,6 +43,8 @@ def decode(
                 image.draft(None, (least, least))
             ImageOps.exif_transpose(image, in_place=True)
             rgb = _rgb(image)
+    except UnidentifiedImageError as error:  # whose text has an address in memory, another one every time
+        raise BadImage(name, "UnidentifiedImageError: in no format that Pillow knows") from error
     except DAMAGED as error:
         raise BadImage(name, f"{type(error).__name__}: {error}") from error
     if held:

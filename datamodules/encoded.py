@@ -1,6 +1,9 @@
 """An image set whose images are decoded when they are read."""
 
+import os
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -38,6 +41,18 @@ class Encoded(ABC):
 
     def read(self, row: int) -> UInt8[Tensor, "3 H W"]:
         return decode(*self.content(row), held=self.held, enough=self.enough)
+
+    def fingerprint(self) -> str:
+        """Of where the images are, how large their files and when they were last changed."""
+        digest = sha256(f"{self.held} {self.enough}".encode())
+        for file in self.files():
+            stat = file.stat()
+            digest.update(os.fsencode(file) + f" {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
+
+    @abstractmethod
+    def files(self) -> Iterable[Path]:
+        """Where the images are, in order."""
 
     @abstractmethod
     def content(self, row: int) -> tuple[str, Path | bytes]:

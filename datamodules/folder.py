@@ -1,6 +1,7 @@
 """Images in a folder: sorted into classes, or in any arrangement without labels."""
 
 import os
+from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path, PurePath
 from typing import Literal
@@ -22,14 +23,23 @@ NO_PIXELS = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF"}
 
 
 class Files(Encoded):
-    """Image files below a root, in the order of their names."""
+    """Image files by their names, which are relative to a root."""
 
     def __init__(
-        self, root: Path, names: list[str], classes: tuple[str, ...], size: int | None, held: int | None
+        self,
+        root: Path,
+        names: list[str],
+        label: Int[Tensor, " n"],
+        classes: tuple[str, ...],
+        size: int | None,
+        held: int | None,
     ) -> None:
-        super().__init__(_labels(root, names, classes), classes, size, held)
+        super().__init__(label, classes, size, held)
         self.root = root
         self.names = pa.array(map(os.fsencode, names), pa.binary())  # a list would be copied into every worker
+
+    def files(self) -> Iterator[Path]:
+        return (self.root / os.fsdecode(name.as_py()) for name in self.names)
 
     def content(self, row: int) -> tuple[str, Path]:
         path = self.root / os.fsdecode(self.names[row].as_py())
@@ -70,8 +80,9 @@ class Folder:
             chosen = {name for name in names if classes and _draw(name) < test_fraction}
             test_base, test_names = base, [name for name in names if name in chosen]
             names = [name for name in names if name not in chosen]
-        self.train = Files(base, names, classes, size, held)
-        self.test = Files(test_base, test_names, classes, size, held) if test_names else None
+        parts = [(base, names)] + ([(test_base, test_names)] if test_names else [])
+        sets = [Files(root, own, _labels(root, own, classes), classes, size, held) for root, own in parts]
+        self.train, self.test = sets[0], sets[1] if test_names else None
 
 
 def _existing(root: str) -> Path:

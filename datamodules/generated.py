@@ -15,14 +15,16 @@ from .parquet import Parquet
 COLUMN = "image"  # of parquet files
 
 
-def generated_images(path: str, size: int | None = None, held: int | None = None) -> ImageSet:
+def generated_images(path: str | None, size: int | None = None, held: int | None = None) -> ImageSet | None:
     """What is at `path`: a folder of images or of parquet files, one parquet file, or an npz file with one array.
 
     Args:
-        path: where they are.
+        path: where they are; None: there are none.
         size: side of the views, which tells how small a JPEG may be decoded.
         held: side that images of files are resized and cut to, if any.
     """
+    if path is None:
+        return None
     place = Path(path).expanduser()
     if place.suffix == ".npz" and place.is_file():
         return _array(place)

@@ -1,6 +1,7 @@
 """What a data set offers to the rest: rows of RGB images with labels, if there are any."""
 
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -27,6 +28,10 @@ class ImageSet(Protocol):
 
     def read(self, row: int) -> UInt8[Tensor, "3 H W"]:
         """One image; `BadImage` where it cannot be decoded."""
+        ...
+
+    def fingerprint(self) -> str:
+        """A hash that changes when any image does."""
         ...
 
 
@@ -81,3 +86,8 @@ class Stack:
 
     def read(self, row: int) -> UInt8[Tensor, "3 H W"]:
         return self.stack[row]
+
+    def fingerprint(self) -> str:
+        """Of the pixels."""
+        pixels = self.stack.cpu().contiguous()
+        return sha256(f"{tuple(pixels.shape)}".encode() + pixels.numpy().data).hexdigest()

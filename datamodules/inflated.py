@@ -31,6 +31,9 @@ class Inflated:
         real = len(self.real)
         return self.real.read(row) if row < real else self.generated.read(row - real)
 
+    def fingerprint(self) -> str:
+        return f"{self.real.fingerprint()} {self.generated.fingerprint()}"
+
 
 def copied(rows: Int[Tensor, " n"], source: Int[Tensor, " all"], copies: int) -> Int[Tensor, " k"]:
     """The rows of real images m = `copies` times, those of generated ones once (AdaInf; Wang et al. 2024).

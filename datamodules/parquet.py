@@ -1,19 +1,14 @@
 """Images in parquet files, as bytes in a column."""
 
-import json
 from glob import glob
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from ..ssl.errors import UserError
+from .labels import Value, label_column, numbered
 from .table import Table
-
-LABEL_NAMES = ("label", "labels", "class", "target", "fine_label")
-
-Value = int | str
 
 
 class Parquet:
@@ -40,19 +35,17 @@ class Parquet:
         held: int | None = None,
         cache_mib: int = 512,
     ) -> None:
-        parts = [_files("train", train)] + ([_files("test", test)] if test else [])
+        parts = [found("train", train)] + ([found("test", test)] if test else [])
         schema = _schema(parts[0][0])
-        column, label = _image_column(schema, image), _label_column(schema, label)
-        values = [_values(files, label) for files in parts]
-        known, classes = _classes(schema, label, values)
-        number: dict[Value | None, int] = {value: i for i, value in enumerate(known)}
-        labels = [torch.tensor([number.get(value, -1) for value in part], dtype=torch.long) for part in values]
+        column, label = image_column(schema, image), label_column(schema, label)
+        labels, classes = numbered(schema, label, [_values(files, label) for files in parts])
         tables = [Table(f, column, n, classes, size, held, cache_mib) for f, n in zip(parts, labels, strict=True)]
         self.train = tables[0]
         self.test = tables[1] if test else None
 
 
-def _files(part: str, pattern: str) -> list[str]:
+def found(part: str, pattern: str) -> list[str]:
+    """The files of a part, which are of one kind and have rows."""
     files = sorted(glob(str(Path(pattern).expanduser()), recursive=True))
     if not files:
         raise UserError(f"data.{part}={pattern} matches no file: give a parquet file or a glob")
@@ -71,12 +64,13 @@ def _schema(file: str) -> pa.Schema:
         raise UserError(f"{file} is not a parquet file that can be read ({str(error).splitlines()[0]})") from error
 
 
-def _image_column(schema: pa.Schema, given: str | None) -> str:
-    found = [field.name for field in schema if _holds_bytes(field.type)]
-    if given in found or (given is None and len(found) == 1):
-        return given or found[0]
-    asked = f"data.image={given} is no column of bytes" if given else "there is no telling which column holds images"
-    raise UserError(f"{asked}: {', '.join(found) or 'none'} of the columns {', '.join(schema.names)} would do")
+def image_column(schema: pa.Schema, given: str | None, asked: str = "image") -> str:
+    """The column that is named by `data.image`, or the only one that may hold images."""
+    there = [field.name for field in schema if _holds_bytes(field.type)]
+    if given in there or (given is None and len(there) == 1):
+        return given or there[0]
+    lack = f"data.{asked}={given} is no column of bytes" if given else "there is no telling which column holds images"
+    raise UserError(f"{lack}: {', '.join(there) or 'none'} of the columns {', '.join(schema.names)} would do")
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
@@ -85,31 +79,7 @@ def _holds_bytes(kind: pa.DataType) -> bool:
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
-def _label_column(schema: pa.Schema, given: str | None) -> str | None:
-    if given is None:
-        return next((name for name in LABEL_NAMES if name in schema.names and _is_label(schema.field(name).type)), None)
-    if given not in schema.names or not _is_label(schema.field(given).type):
-        raise UserError(f"data.label={given} is no column of integers or strings: there are {', '.join(schema.names)}")
-    return given
-
-
-def _is_label(kind: pa.DataType) -> bool:
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
-
-
 def _values(files: list[str], label: str | None) -> list[Value | None]:
     if label is None:
         return [None] * sum(pq.read_metadata(file).num_rows for file in files)
     return [value for file in files for value in pq.read_table(file, columns=[label]).column(0).to_pylist()]
-
-
-def _classes(
-    schema: pa.Schema, label: str | None, parts: list[list[Value | None]]
-) -> tuple[list[Value], tuple[str, ...]]:
-    """The values of the label column, and what they are called: by Hugging Face's metadata, or as they are."""
-    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    if names := features.get(label, {}).get("names"):
-        return list(range(len(names))), tuple(names)
-    known = sorted({value for part in parts for value in part if value is not None and value != -1})
-    return known, tuple(map(str, known))

@@ -12,6 +12,7 @@ from ..ssl.errors import UserError
 from ..ssl.step import Batch
 from .bad import BadFiles
 from .images import BadImage, ImageSet, Stack, known
+from .partners import Partners, alone_as_pair
 from .placeless import Placeless
 from .sampler import Batches
 
@@ -86,10 +87,17 @@ def stand_ins(rows: Int[Tensor, " n"], bad: Int[Tensor, " m"]) -> Int[Tensor, " 
 class Resident(Placeless):
     """Batches by indexing the tensor where it lies; no workers."""
 
-    def __init__(self, sampler: Batches, images: ImageSet, rows: Int[Tensor, " n"], device: torch.device) -> None:
-        assert images.stack is not None
-        self.sampler, self.images, self.rows = sampler, images, rows
-        self.stack = images.stack.to(device)
+    def __init__(
+        self,
+        sampler: Batches,
+        images: ImageSet,
+        rows: Int[Tensor, " n"],
+        device: torch.device,
+        partners: Partners | None = None,
+    ) -> None:
+        self.sampler, self.images, self.rows, self.partners = sampler, images, rows, partners
+        self.stack = _placed(images, device)
+        self.partner_stack = _placed(partners.images, device) if partners else self.stack[:0]
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -98,5 +106,18 @@ class Resident(Placeless):
         device = self.stack.device
         for choice, key in self.sampler:
             row = self.rows[choice]
-            fields = {"key": key, **known(self.images, row)}
-            yield Batch.of(self.stack[row.to(device)], **{name: field.to(device) for name, field in fields.items()})
+            images = self.stack[row.to(device)]
+            fields = {"key": key, **known(self.images, row), **self._pairs(images, row)}
+            yield Batch.of(images, **{name: field.to(device) for name, field in fields.items()})
+
+    def _pairs(self, images: UInt8[Tensor, "b 3 H W"], row: Int[Tensor, " b"]) -> dict[str, Tensor]:
+        if self.partners is None:
+            return {}
+        place = self.partners.place[row]
+        partner = self.partner_stack[place.clamp(min=0).to(images.device)]
+        return {"partner": alone_as_pair(partner, images, place >= 0), "paired": place >= 0}
+
+
+def _placed(images: ImageSet, device: torch.device) -> UInt8[Tensor, "n 3 H W"]:
+    assert images.stack is not None
+    return images.stack.to(device)

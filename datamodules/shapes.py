@@ -86,6 +86,10 @@ class Rendered:
             return self.stack[row]
         return scenes.render(self.scenes.rows(slice(row, row + 1)), self.size, *self.loudness)[0]
 
+    def fingerprint(self) -> str:
+        """Of what the images are drawn from."""
+        return self.file.stem.rpartition("_")[2]
+
 
 def _renderer() -> str:
     """What tells one renderer from another: its source."""

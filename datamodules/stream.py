@@ -12,6 +12,7 @@ from ..ssl.errors import UserError
 from ..ssl.step import Batch, Crop
 from .bad import BadFiles
 from .images import BadImage, ImageSet, known
+from .partners import Partners
 from .placeless import Placeless
 from .sampler import Batches, Pick
 
@@ -25,22 +26,42 @@ class Cropper(Protocol):
     def crop_one(self, image: UInt8[Tensor, "3 H W"], key: Int[Tensor, ""], view: int) -> Crop: ...
 
 
-class Crops(Dataset[tuple[Batch, list[BadImage]]]):
-    """Whole batches, read and cropped one image at a time. An image that cannot be read gives way to the next row."""
+@runtime_checkable
+class PairCropper(Cropper, Protocol):
+    """One that crops the partner of an image for one of its views."""
 
-    def __init__(self, images: ImageSet, rows: Int[Tensor, " n"], views: Cropper | None) -> None:
+    def partner_view(self, key: Int[Tensor, " b"]) -> Int[Tensor, " b"]:
+        """The number of that view; -1: none."""
+        ...
+
+
+class Crops(Dataset[tuple[Batch, list[BadImage]]]):
+    """Whole batches, read and cropped one image at a time. An image that cannot be read gives way to the next row.
+
+    Partners are read where views show them; one that cannot be read is none.
+    """
+
+    def __init__(
+        self, images: ImageSet, rows: Int[Tensor, " n"], views: Cropper | None, partners: Partners | None = None
+    ) -> None:
         self.images, self.rows, self.views = images, rows, views
+        self.partners = partners if views is None or isinstance(views, PairCropper) else None
 
     def __getitem__(self, pick: Pick) -> tuple[Batch, list[BadImage]]:
         bad: list[BadImage] = []
-        row, taken = [], []
+        row, paired, taken = [], [], []
         for choice, key in zip(pick.choice.tolist(), pick.key, strict=True):
             found, image = self._readable(choice, bad)
+            partner = self._partner(found, bad)
             row.append(found)
-            taken.append(image if self.views is None else self._crops(self.views, image, key))
-        fields = {"key": pick.key, **known(self.images, torch.tensor(row))}
+            paired.append(partner is not None)
+            beside = image if partner is None else partner
+            taken.append([image, beside] if self.views is None else self._crops(self.views, image, beside, key))
+        fields = {"key": pick.key, "paired": torch.tensor(paired), **known(self.images, torch.tensor(row))}
         if self.views is None:
-            return Batch.of(_same_size(taken), **fields), bad
+            images, partners = map(list, zip(*taken, strict=True))
+            pairs = {"partner": _same_size(partners)} if self.partners else {}
+            return Batch.of(_same_size(images), **fields, **pairs), bad
         crops = tuple(Crop(*map(torch.cat, zip(*view, strict=True))) for view in zip(*taken, strict=True))
         return Batch.of(torch.empty(len(row), 3, 0, 0, dtype=torch.uint8), crops=crops, **fields), bad
 
@@ -53,8 +74,18 @@ class Crops(Dataset[tuple[Batch, list[BadImage]]]):
                 bad.append(error)
         raise UserError(f"none of the {len(self.rows)} training images can be read: are they images?")
 
-    def _crops(self, views: Cropper, image: UInt8[Tensor, "3 H W"], key: Int[Tensor, ""]) -> list[Crop]:
-        return [views.crop_one(image, key, view) for view in range(views.count)]
+    def _partner(self, row: int, bad: list[BadImage]) -> UInt8[Tensor, "3 H W"] | None:
+        try:
+            return self.partners.read(row) if self.partners else None
+        except BadImage as error:
+            bad.append(error)
+            return None
+
+    def _crops(
+        self, views: Cropper, image: UInt8[Tensor, "3 H W"], partner: UInt8[Tensor, "3 H2 W2"], key: Int[Tensor, ""]
+    ) -> list[Crop]:
+        shown = views.partner_view(key[None]).item() if isinstance(views, PairCropper) else -1
+        return [views.crop_one(partner if view == shown else image, key, view) for view in range(views.count)]
 
 
 def _same_size(images: list[Tensor]) -> UInt8[Tensor, "b 3 H W"]:

@@ -1,6 +1,7 @@
 """The images in a column of parquet files."""
 
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,9 @@ class Table(Encoded):
         self.ends = np.array(list(accumulate(group.num_rows for *_, group in groups)))
         self.kept = max(1, (cache_mib << 20) // max(group.total_byte_size for *_, group in groups))
         self.cache: dict[int, pa.ChunkedArray] = {}
+
+    def files(self) -> list[Path]:
+        return [Path(file) for file in dict.fromkeys(file for file, _ in self.place)]
 
     def content(self, row: int) -> tuple[str, bytes]:
         group = int(np.searchsorted(self.ends, row, side="right"))

@@ -100,15 +100,17 @@ def _timm(name: str, size: int, patch: int | None) -> tuple[nn.Module, str]:
     return trunk, ""
 
 
-def _vit(name: str, size: int, patch: int) -> tuple[nn.Module, str]:
-    if size % patch:
-        raise UserError(f"images of {size} px do not divide into patches of {patch}: set backbone.patch to a divisor")
-    options: dict[str, Any] = {"num_classes": 0, "img_size": size, "patch_size": patch}
+def _vit(name: str, size: int, patch: int | None) -> tuple[nn.Module, str]:
+    """With patches of that side, or of the model's own."""
+    options: dict[str, Any] = {"num_classes": 0, "img_size": size} | ({"patch_size": patch} if patch else {})
     try:
-        trunk = timm.create_model(name, dynamic_img_size=True, **options)
+        trunk: Any = timm.create_model(name, dynamic_img_size=True, **options)
     except TypeError:  # its positions cannot be interpolated
         trunk = timm.create_model(name, **options)
-    return trunk, f" (patch {patch})"
+    side = trunk.patch_embed.patch_size[0]
+    if size % side:
+        raise UserError(f"images of {size} px do not divide into patches of {side}: set backbone.patch to a divisor")
+    return trunk, f" (patch {side})"
 
 
 def _any_size(trunk: Any) -> bool:
@@ -116,9 +118,9 @@ def _any_size(trunk: Any) -> bool:
     return getattr(trunk, "dynamic_img_size", False)
 
 
-def _patch(size: int) -> int:
-    """A quarter of a small image, from 4 to 8; 16 for others."""
-    return min(8, max(4, size // 4)) if size < SMALL else 16
+def _patch(size: int) -> int | None:
+    """A quarter of a small image, from 4 to 8; None: the model's own."""
+    return min(8, max(4, size // 4)) if size < SMALL else None
 
 
 def _small_stem(trunk: Any) -> nn.Module:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -22,7 +23,8 @@ def save_weights(trunk: nn.Module, file: Path, about: dict[str, str]) -> None:
 
 def load_weights(trunk: nn.Module, file: Path) -> None:
     """From a run folder, its checkpoint or a safetensors file, all weights or none."""
-    weights, expected = _read(_find(file)), trunk.state_dict()
+    expected = trunk.state_dict()
+    weights = {k: v for k, v in _read(_find(file)).items() if k in expected or not _of_classifier(trunk, k)}
     wrong = [k for k in {**expected, **weights} if not _fits(weights.get(k), expected.get(k))]
     if wrong:
         raise UserError(
@@ -34,6 +36,12 @@ def load_weights(trunk: nn.Module, file: Path) -> None:
 
 def _find(file: Path) -> Path:
     return file / "backbone.safetensors" if file.is_dir() else file
+
+
+def _of_classifier(trunk: Any, name: str) -> bool:
+    """Whether a weight of that name is of the classifier that timm's files have and backbones leave out."""
+    layers = (getattr(trunk, "pretrained_cfg", None) or {}).get("classifier") or ()
+    return name.rpartition(".")[0] in ((layers,) if isinstance(layers, str) else layers)
 
 
 def _fits(given: Tensor | None, expected: Tensor | None) -> bool:

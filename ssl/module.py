@@ -74,6 +74,7 @@ class Module(pl.LightningModule):
         if (self.global_step + 1) % self.log_every == 0:
             # A rank holds its share of the global loss; the mean over ranks is the loss.
             shares = {"loss": loss.detach(), **{f"loss/{name}": term for name, term in terms.items()}}
+            shares |= {f"latent/{name}": term for name, term in step.terms.items()}
             self.log_dict(shares, sync_dist=True)
         return loss
 

@@ -36,8 +36,9 @@ def rehearse(module: Module, query: Any, target: Any, side: int, size: int, clas
     label = torch.arange(size) % classes if classes else torch.full((size,), -1)
     batch = Batch.of(torch.zeros(size, 3, 0, 0, dtype=torch.uint8), label=label)
     step = Step.of(q, k, batch, views=(blank(size, side),) * (1 + max(q.keys() | k.keys())))
-    for part in copy.deepcopy(module.latent):
-        step = part(step)
+    latent: Any = copy.deepcopy(module.latent)
+    for part in latent:
+        step = part.rehearse(step)
     copy.deepcopy(module.loss)(step)
 
 

@@ -25,7 +25,8 @@ class Batch(NamedTuple):
     factors: Int[Tensor, "b f"]  # (B, 0): none
     weight: Float[Tensor, " b"]  # 1
     source: Int[Tensor, " b"]  # 0: real, 1: generated
-    partner: UInt8[Tensor, "b 3 H2 W2"]  # (B, 3, 0, 0): no paired image
+    partner: UInt8[Tensor, "b 3 H2 W2"]  # (B, 3, 0, 0): nobody has one, or workers took the crops
+    paired: Bool[Tensor, " b"]  # False: there is no partner, but the image itself in its place
     crops: tuple[Crop, ...]  # (): views crop the images themselves
 
     @classmethod
@@ -40,6 +41,7 @@ class Batch(NamedTuple):
             "weight": torch.ones(b, device=device),
             "source": torch.zeros(b, dtype=torch.long, device=device),
             "partner": images.new_empty(b, 3, 0, 0),
+            "paired": torch.zeros(b, dtype=torch.bool, device=device),
             "crops": (),
         }
         return cls(images, **(neutral | known))
@@ -49,7 +51,7 @@ class View(NamedTuple):
     """One normalised view of every image of a batch."""
 
     image: Float[Tensor, "b 3 h w"]
-    box: Float[Tensor, "b 4"]  # x0, y0, x1, y1 of the crop on the original, in [0, 1]
+    box: Float[Tensor, "b 4"]  # x0, y0, x1, y1 of the crop on the image that it shows, be it a partner, in [0, 1]
     flipped: Bool[Tensor, " b"]
     kind: str = "global"  # or "local"
 
@@ -90,6 +92,7 @@ class Step(NamedTuple):
     derived: dict[int, Derived]  # per query in q that is not a view's own; {}: none
     norms_matter: bool  # False: losses that compare directions normalise the embeddings first
     head: int  # which of several heads these embeddings are of; 0: there is but one, or all are here
+    terms: dict[str, Float[Tensor, ""]]  # what latent parts log, as one rank's shares, detached; {}: nothing
 
     @classmethod
     def of(cls, q: dict[int, Any], k: dict[int, Any], batch: Batch | None = None, **known: Any) -> "Step":
@@ -115,6 +118,7 @@ class Step(NamedTuple):
             "derived": {},
             "norms_matter": False,
             "head": 0,
+            "terms": {},
         }
         return cls(batch, q=q, k=k, **(neutral | known))
 

@@ -1,4 +1,4 @@
-"""`python -m sslab.datamodules.generate`: make images by a generator, or train one; `--help` names the choices."""
+"""`python -m sslab.datamodules.generate`: make images, train what makes them, or find how much noise each bears."""
 
 import os
 import sys
@@ -7,6 +7,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from ...ssl import run
+from ...ssl.errors import UserError
 from ...ssl.explain import one_line_errors
 
 
@@ -23,10 +24,13 @@ def main() -> None:
 @one_line_errors("generate")  # here too: Hydra would add words of its own to what leaves a job
 def _launch(composed: DictConfig) -> None:
     from ...ssl.generate import generate, train  # torch comes with it: `--help` and a wrong name need not wait
+    from ...ssl.noise_levels import measure
 
     config: run.Config = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)  # pyright: ignore
     run.log_to(None)
-    (train if "train_generator" in config else generate)(config)
+    if "train_generator" in config and "foreground" in config:
+        raise UserError("train_generator and foreground are two tasks: choose one")
+    (train if "train_generator" in config else measure if "foreground" in config else generate)(config)
 
 
 if __name__ == "__main__":

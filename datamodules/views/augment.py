@@ -106,17 +106,21 @@ class Augment:
         return range(self.count if self.kind == "global" else 0)
 
     def __call__(self, batch: Batch) -> tuple[View, ...]:
+        return self.some(batch, range(self.count))
+
+    def some(self, batch: Batch, views: Sequence[int]) -> tuple[View, ...]:
+        """The views with these numbers."""
         if batch.crops and len(batch.crops) != self.count:
             raise UserError(f"the batch holds {len(batch.crops)} crops of each image but views.count is {self.count}")
-        images = torch.cat([crop.image for crop in batch.crops]) if batch.crops else batch.images
-        boxes, draws = zip(*(self._draw(batch, view) for view in range(self.count)), strict=True)
+        images = torch.cat([batch.crops[view].image for view in views]) if batch.crops else batch.images
+        boxes, draws = zip(*(self._draw(batch, view) for view in views), strict=True)
         draw = Draw(*map(torch.cat, zip(*draws, strict=True)))  # all views are rendered as one
         # Inference mode is quicker than no_grad; what is made inside it could not be trained on.
         rendered = torch.empty(len(draw.hue), 3, self.side, self.side, device=images.device)
         with torch.autocast(images.device.type, enabled=False), torch.inference_mode():
             self._render(images, draw, rendered)
-        flipped = draw.flipped.chunk(self.count)
-        return tuple(View(*parts, self.kind) for parts in zip(rendered.chunk(self.count), boxes, flipped, strict=True))
+        flipped = draw.flipped.chunk(len(views))
+        return tuple(View(*parts, self.kind) for parts in zip(rendered.chunk(len(views)), boxes, flipped, strict=True))
 
     def crop_one(self, image: UInt8[Tensor, "3 H W"], key: Int[Tensor, ""], view: int) -> Crop:
         """The crop that view number `view` takes of one image of any size: for workers."""

@@ -37,9 +37,13 @@ class Plain:
         return range(self.count)
 
     def __call__(self, batch: Batch) -> tuple[View, ...]:
+        return self.some(batch, range(self.count))
+
+    def some(self, batch: Batch, views: Sequence[int]) -> tuple[View, ...]:
+        """As many views as there are numbers."""
         crop = batch.crops[0] if batch.crops else self._crop(batch.images)
         image = F.normalize(F.to_dtype(crop.image, torch.float32, scale=True), list(self.mean), list(self.std))
-        return (View(image, crop.box, torch.zeros_like(batch.key, dtype=torch.bool)),) * self.count
+        return (View(image, crop.box, torch.zeros_like(batch.key, dtype=torch.bool)),) * len(views)
 
     def crop_one(self, image: UInt8[Tensor, "3 H W"], key: Int[Tensor, ""], view: int) -> Crop:
         """The same crop for every key and view: for workers."""

@@ -33,11 +33,17 @@ class Several:
             )
 
     def __call__(self, batch: Batch) -> tuple[View, ...]:
-        views: list[View] = []
+        return self.some(batch, range(self.count))
+
+    def some(self, batch: Batch, views: Sequence[int]) -> tuple[View, ...]:
+        """The views with these numbers, which ascend."""
+        found: list[View] = []
         for number, source in enumerate(self.sources.values()):
-            crops = batch.crops[len(views) : len(views) + source.count]
-            views += source(batch._replace(key=keys(number, batch.key), crops=crops))
-        return tuple(views)
+            own = [own for of, _, own in (self._views[view] for view in views) if of == number]
+            crops = tuple(crop for crop, (of, *_) in zip(batch.crops, self._views, strict=False) if of == number)
+            if own:
+                found += source.some(batch._replace(key=keys(number, batch.key), crops=crops), own)
+        return tuple(found)
 
     def crop_one(self, image: UInt8[Tensor, "3 H W"], key: Int[Tensor, ""], view: int) -> Crop:
         """The crop that view number `view` takes of one image of any size: for workers."""

@@ -41,5 +41,9 @@ class Part(nn.Module, ABC):
         if not self.any_shape and set(shapes) != {2}:
             raise UserError(f"{type(self).__name__} works on one vector per image: choose a head that gives one")
 
+    def rehearse(self, step: Step) -> Step:
+        """What the part would make of a step of noise, before training begins."""
+        return self(step)
+
     @abstractmethod
     def change(self, step: Step) -> Step: ...

@@ -10,7 +10,8 @@ from omegaconf import OmegaConf
 from sslab.ssl.check import check
 
 CONF = Path(__file__).parents[3] / "conf"
-CHOICES = [(group, file.stem) for group in ("generator", "train_generator") for file in CONF.glob(f"{group}/*.yaml")]
+GROUPS = ("generator", "train_generator", "foreground")
+CHOICES = [(group, file.stem) for group in GROUPS for file in CONF.glob(f"{group}/*.yaml")]
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=lambda text: text)

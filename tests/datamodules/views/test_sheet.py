@@ -41,6 +41,24 @@ def test_pictures_are_denormalised_and_framed(tmp_path: Path) -> None:
         assert page[:, middle, 0].tolist() == [255, 255, 255]
 
 
+def test_partners_stand_beside_the_originals_with_the_crops_that_are_of_them(tmp_path: Path) -> None:
+    images = torch.full((2, 3, HEIGHT, HEIGHT), 40, dtype=torch.uint8)
+    batch = Batch.of(images, partner=torch.full((2, 3, 2 * HEIGHT, HEIGHT), 200, dtype=torch.uint8))
+    views = Plain(HEIGHT, MEAN, STD, count=2)(batch)
+    shown = torch.tensor([1, -1])
+    sheet(batch, views, MEAN, STD, tmp_path / "views.png", shown, ["level 300", ""])
+    page = read(tmp_path / "views.png")
+    step, original, partner = HEIGHT + 2 * GAP, GAP, HEIGHT + 3 * GAP
+    assert page.shape[2] == 3 * step + HEIGHT // 2 + 2 * GAP
+    for row, (on_original, on_partner) in enumerate([(COLOURS[0], COLOURS[1]), (COLOURS[1], (200, 200, 200))]):
+        middle = row * step + GAP + HEIGHT // 2
+        assert tuple(page[:, middle, original].tolist()) == on_original  # of two crops the latter is drawn on top
+        assert tuple(page[:, middle, partner].tolist()) == on_partner
+        assert page[:, middle, partner + HEIGHT // 4].tolist() == [200] * 3
+    captions = [page[:, row * step + GAP : row * step + GAP + 20, partner + 4 : partner + 40] for row in range(2)]
+    assert [bool((caption == 0).any()) for caption in captions] == [True, False]
+
+
 def test_without_originals(images: UInt8[Tensor, "24 3 40 52"], tmp_path: Path) -> None:
     source, batch = Plain(24, MEAN, STD), Batch.of(images)
     views = source(batch)

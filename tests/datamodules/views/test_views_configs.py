@@ -8,6 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from sslab import conf
 from sslab.datamodules.views.augment import Augment
+from sslab.datamodules.views.paired import Paired
 from sslab.datamodules.views.plain import Plain
 from sslab.datamodules.views.several import Several
 from sslab.ssl.step import Batch
@@ -23,7 +24,7 @@ def test_makes_views(file: Path) -> None:
         views = compose("config", [f"views={file.stem}", "name=test"])._get_node("views")
     config = OmegaConf.create({"data": DATA, "views": views})
     source = instantiate(config.views, _convert_="all")
-    assert isinstance(source, Augment | Plain | Several)
+    assert isinstance(source, Augment | Plain | Several | Paired)
     views = source(Batch.of(torch.zeros(4, 3, 20, 20, dtype=torch.uint8)))
     side = {"global": 16, "local": 8}
     assert all(view.image.shape == (4, 3, side[view.kind], side[view.kind]) for view in views)

@@ -11,10 +11,12 @@ from sslab.ssl.latent.ft import FeatureTransform
 from sslab.ssl.latent.hallucinator import Hallucinator
 from sslab.ssl.latent.mochi import MoCHi
 from sslab.ssl.latent.neighbours import Neighbours
+from sslab.ssl.latent.part import Part
+from sslab.ssl.latent.quality import Quality, Similarity
 from sslab.ssl.latent.queue import Queue
 from sslab.ssl.latent.whiten import Whiten
 from sslab.ssl.losses.infonce import InfoNCE
-from sslab.ssl.step import Batch, Step
+from sslab.ssl.step import Batch, Step, View
 from torch import Tensor
 
 IMAGES, DIM, STEPS = 8, 6, 3
@@ -49,6 +51,24 @@ def hallucinate() -> dict[str, Any]:
     }
 
 
+class Scores(Quality):
+    """Without an encoder: what it would find is given."""
+
+    def __init__(self) -> None:
+        Part.__init__(self)
+        self.gamma = 1.0
+
+    def similarity(self, a: View, b: View) -> Similarity:
+        return Similarity(a.image[:, 0, 0, 0], b.image[:, 0, 0, 0])
+
+
+def weigh() -> Step:
+    known, still = step(3), torch.zeros(IMAGES // world(), dtype=torch.bool)
+    image = [z[:, :3, None, None] for z in (known.q[0], known.k[1])]
+    views = tuple(View(x, torch.zeros(len(x), 4), still) for x in image)
+    return Scores()(known._replace(views=views))
+
+
 def walk() -> dict[str, Any]:
     queue = Queue(2 * IMAGES, (DIM,), IMAGES).double()
     for number in range(STEPS):
@@ -60,7 +80,7 @@ def walk() -> dict[str, Any]:
     (white * step(1).q[0]).sum().backward()
     return {
         "hallucinated": hallucinate(),
-        "whole": {**queue.state_dict(), "memory": offered.memory, "mixed": transformed.memory},
+        "whole": {**queue.state_dict(), "memory": offered.memory, "mixed": transformed.memory, **weigh().terms},
         "shares": {
             "neighbours": Neighbours()(offered).k[1],
             "hard": MoCHi(4, 3, 2)(offered).hard[0],
@@ -68,6 +88,7 @@ def walk() -> dict[str, Any]:
             "k": transformed.k[1],
             "white": white.detach(),
             "gradient": z.grad,
+            "weight": weigh().weight,
         },
     }
 

@@ -1,0 +1,71 @@
+"""Image files that a CSV file lists, each with its partner."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+from pyarrow import csv
+
+from ..ssl.errors import UserError
+from .folder import Files
+from .labels import label_column, numbered
+from .partners import Partners
+
+
+class Listed:
+    """Paths are relative to the folder of the CSV file that they stand in.
+
+    Args:
+        train: CSV file.
+        test: CSV file.
+        image: column of the images.
+        partner: column of their partners.
+        label: column of integers or strings; found by its name unless given.
+        size: side of the views, which tells how small a JPEG may be decoded.
+        held: side that images are resized and cut to, if any.
+    """
+
+    def __init__(
+        self,
+        train: str,
+        test: str | None,
+        image: str,
+        partner: str,
+        label: str | None,
+        size: int | None,
+        held: int | None,
+    ) -> None:
+        files = [Path(file).expanduser() for file in (train, test) if file]
+        tables = [_read(file, image, partner) for file in files]
+        others = tables[0].drop_columns([image, partner]).schema
+        label = label_column(others, label)
+        values = [table[label].to_pylist() if label else [None] * len(table) for table in tables]
+        labels, classes = numbered(others, label, values)
+        names = [table[image].to_pylist() for table in tables]
+        parts = zip(files, names, labels, strict=True)
+        sets = [Files(file.parent, own, number, classes, size, held) for file, own, number in parts]
+        self.train, self.test = sets[0], sets[1] if test else None
+        second = tables[0][partner].to_pylist()
+        there, own = torch.tensor([name != "" for name in second]), [name for name in second if name]
+        images = Files(files[0].parent, own, torch.full((len(own),), -1), (), size, held)
+        self.partners = Partners.of(images, there)
+
+
+def _read(file: Path, image: str, partner: str) -> pa.Table:
+    options = csv.ConvertOptions(
+        column_types={image: pa.string(), partner: pa.string()}, null_values=[""], strings_can_be_null=True
+    )
+    try:
+        table = csv.read_csv(file, convert_options=options)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(f"{file} is no CSV file that can be read ({str(error).splitlines()[0]})") from error
+    if absent := {image, partner} - {*table.column_names}:
+        raise UserError(
+            f"{file} has no column {' or '.join(sorted(absent))} but {', '.join(table.column_names)}: set data.image "
+            "and data.partner to the columns of the paths"
+        )
+    if not len(table):
+        raise UserError(f"{file} has no rows: give a table with images")
+    for name in (image, partner):
+        table = table.set_column(table.column_names.index(name), name, table[name].fill_null(""))
+    return table
