@@ -35,7 +35,7 @@ class Turns(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.network = copy.deepcopy(pl_module.encoder)
-        self.optimizer = self.experiment.module.optim.build([self.network], pl_module.total_batch)
+        self.optimizer = self.experiment.module.optim.build({"network": self.network}, pl_module.total_batch)
         self.since = now(pl_module.device)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..ssl.errors import UserError
-from .spectrum import CHUNK
+from .moments import CHUNK, mean
 
 
 def cka(x: Float[Tensor, "n d"], y: Float[Tensor, "n e"]) -> Float[Tensor, ""]:
@@ -24,7 +24,7 @@ def debiased_cka(x: Float[Tensor, "n d"], y: Float[Tensor, "n e"], batch_size: i
 
 def _product(x: Float[Tensor, "n d"], y: Float[Tensor, "n e"]) -> Float[Tensor, ""]:
     """‖XᵀY‖² of centred features, by chunks of rows."""
-    mean_x, mean_y = x.mean(0, dtype=torch.float64), y.mean(0, dtype=torch.float64)
+    mean_x, mean_y = mean(x), mean(y)
     total = torch.zeros(x.shape[1], y.shape[1], dtype=torch.float64)
     for a, b in zip(x.split(CHUNK), y.split(CHUNK), strict=True):
         total.addmm_((a.double() - mean_x).T, b.double() - mean_y)
@@ -37,7 +37,7 @@ def _hsic(x: Float[Tensor, "n d"], y: Float[Tensor, "n e"]) -> Float[Tensor, ""]
     [tr(KL) + 1ᵀK1 1ᵀL1 / ((n−1)(n−2)) − 2 1ᵀKL1 / (n−2)] / (n(n−3))
     """
     n = len(x)
-    centred = (z.double() - z.mean(0, dtype=torch.float64) for z in (x, y))  # changes nothing but the rounding
+    centred = (z.double() - mean(z) for z in (x, y))  # changes nothing but the rounding
     kernel_x, kernel_y = ((z @ z.T).fill_diagonal_(0) for z in centred)
     rows_x, rows_y = kernel_x.sum(1), kernel_y.sum(1)
     whole = rows_x.sum() * rows_y.sum() / ((n - 1) * (n - 2))

@@ -1,7 +1,7 @@
-"""The evaluation at the end of a run: trained beside untrained beside pixels, so that a number means something."""
+"""What is measured of a run, or of any backbone: by every protocol that is asked for."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..ssl.distributed import rank
 from ..ssl.errors import UserError
+from .disk import Disk
 from .extract import Images, Pixels, PlainView, extract, known
-from .protocols.protocol import Protocol
-from .results import Row, table, write
+from .protocols.protocol import Protocol, Subject, Tuning
+from .results import Row, Score, table, write
 from .store import FeatureStore
 
 NOTHING = torch.arange(0)
@@ -20,26 +22,33 @@ log = logging.getLogger(__name__)
 
 
 class Evaluation:
-    """Measures frozen backbones by every protocol, from one pass over the images; writes `results.json`.
+    """Measures frozen backbones by every protocol, from one pass over the images.
 
-    Labels are optional: a protocol that cannot do without them is left out, with a warning.
+    Writes `results.json`, the same as `results.csv` and, for comparisons image by image, `scores.npz`. Labels are
+    optional: a protocol that cannot do without them is left out, with a warning.
 
     Args:
         protocols: what is measured, by name.
         seed: of all that is random in a protocol.
         batch_size: images per pass of the backbone.
         precision: of the backbone, as Lightning names it; None: 32-true.
+        features: a folder where features are kept for the next time; None: they are not.
+        strict: whether a protocol that cannot be measured is an error.
     """
 
     def __init__(
         self,
-        protocols: Mapping[str, Protocol],
+        protocols: Mapping[str, Protocol | Tuning],
         seed: int = 0,
         batch_size: int = 512,
         precision: str | None = None,
+        features: str | None = None,
+        strict: bool = False,
     ) -> None:
         self.protocols, self.seed = dict(protocols), seed
         self.batch_size, self.precision = batch_size, precision or "32-true"
+        self.extract = extract if features is None else Disk(Path(features).expanduser())
+        self.strict = strict
 
     def __call__(
         self,
@@ -52,24 +61,56 @@ class Evaluation:
         meta: Mapping[str, Any],
     ) -> list[Row]:
         """The rows of `results.json`; each repeats `meta`, so that it can stand alone."""
-        features = partial(extract, view=view, device=device, batch_size=self.batch_size, precision=self.precision)
         protocols = self._feasible(train, test)
-        rows = []
-        for name, backbone in {**backbones, "pixels": Pixels()}.items():
-            chosen = [p for p in protocols if not (p.label_free and name == "pixels")]
-            if not chosen:
-                continue
-            bank = features(backbone, train)
-            tested = not all(p.label_free for p in chosen)
-            queries = features(backbone, test) if tested and test is not None else bank.take(NOTHING)
-            about = {**meta, "representation": name, **bank.meta, "seed": self.seed}
-            rows += [{**about, **row} for protocol in chosen for row in protocol(bank, queries, self.seed)]
-        write(rows, folder / "results.json")
-        print(table(rows))
+        rows: list[Row] = []
+        scores: dict[int, Score] = {}
+        for name, backbone in backbones.items():
+            baseline = isinstance(backbone, Pixels)
+            chosen = [p for p in protocols if not (baseline and (p.label_free or isinstance(p, Tuning)))]
+            subject = Subject(backbone, train, test, view, device, self.batch_size, self.precision)
+            for row in self._rows(subject, chosen):
+                if "scores" in row:
+                    scores[len(rows)] = row.pop("scores")
+                rows.append({**meta, "representation": name, "seed": self.seed, **row})
+        if rank() == 0:
+            write(rows, folder, scores)
+            print(table(rows))
         return rows
 
-    def _feasible(self, train: Images, test: Images | None) -> list[Protocol]:
-        """The protocols that these images allow, with a warning for every other."""
+    def _rows(self, subject: Subject, protocols: Sequence[Protocol | Tuning]) -> Iterator[Row]:
+        frozen = [protocol for protocol in protocols if isinstance(protocol, Protocol)]
+        if frozen:
+            yield from self._of_features(subject, frozen)
+        about = {"layer": "h", "precision": self.precision}
+        for protocol in protocols if rank() == 0 else ():
+            if isinstance(protocol, Tuning):
+                yield from ({**about, **row} for row in protocol(subject, self.seed))
+
+    def _of_features(self, subject: Subject, protocols: Sequence[Protocol]) -> Iterator[Row]:
+        """All ranks extract features, the first measures them."""
+        offered = getattr(subject.backbone, "layers", ("h",))
+        wanted = {layer for protocol in protocols for layer in protocol.layers or {*offered} - {"z"}}
+        layers = [layer for layer in offered if layer in wanted] or ["h"]
+        bank, queries = self._stores(subject, layers, not all(p.label_free for p in protocols))
+        for protocol in protocols if rank() == 0 else ():
+            if protocol.layers is None:
+                parts = [(bank.without("z"), queries.without("z"))]
+            else:
+                parts = [(bank.at(layer), queries.at(layer)) for layer in protocol.layers if layer in offered]
+            for train, test in parts:
+                yield from ({**train.meta, **row} for row in protocol(train, test, self.seed))
+
+    def _stores(self, subject: Subject, layers: Sequence[str], tested: bool) -> tuple[FeatureStore, FeatureStore]:
+        """Features to compare with, and features to test on."""
+        setting = subject.view, subject.device, self.batch_size, self.precision
+        features = partial(self.extract, layers=layers)
+        bank = features(subject.backbone, subject.train, *setting)
+        if not tested or subject.test is None:
+            return bank, bank.take(NOTHING)
+        return bank, features(subject.backbone, subject.test, *setting)
+
+    def _feasible(self, train: Images, test: Images | None) -> list[Protocol | Tuning]:
+        """The protocols that these images allow; every other is an error, or a warning."""
         bank = known(train)
         queries = bank.take(NOTHING) if test is None else known(test)
         feasible = []
@@ -78,6 +119,8 @@ class Evaluation:
                 protocol.check(bank, queries)
                 feasible.append(protocol)
             except UserError as reason:
+                if self.strict:
+                    raise UserError(f"{name} cannot be measured: {reason}") from None
                 log.warning("%s is left out: %s", name, reason)
         if not all(protocol.label_free for protocol in feasible):
             _warn_of_unseen(bank.labelled(), queries.labelled())

@@ -1,14 +1,14 @@
 """From images to features: one pass of a frozen backbone, without augmentation."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Float16, Int, UInt8
 from torch import Tensor, nn
 
 from ..ssl.errors import UserError
@@ -17,6 +17,7 @@ from .store import FeatureStore
 
 PlainView = Callable[[Batch], tuple[View, ...]]
 SHOWN = 8
+LARGEST = torch.finfo(torch.float16).max
 log = logging.getLogger(__name__)
 
 
@@ -34,6 +35,8 @@ class Images(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, row: int) -> UInt8[Tensor, "3 H W"]: ...
+
+    def fingerprint(self) -> str: ...
 
 
 class Pixels(nn.Module):
@@ -70,8 +73,9 @@ def extract(
     batch_size: int = 512,
     precision: str = "32-true",
     rows: Int[Tensor, " n"] | None = None,
+    layers: Sequence[str] = ("h",),
 ) -> FeatureStore:
-    """The pooled features of these rows (default: all), in their order.
+    """The features of these rows (default: all), in their order and in memory.
 
     Images that cannot be read (an `OSError`) are left out and counted in the log.
 
@@ -81,24 +85,52 @@ def extract(
         view: the un-augmented view.
         device: where the features are computed.
         batch_size: images per pass.
-        precision: as Lightning names it; `bf16…` and `16…` compute in that type, but the features are float32.
+        precision: as Lightning names it; `bf16…` and `16…` compute in that type.
         rows: which images.
+        layers: `h` is the pooled last one; a backbone names others in its `layers`.
     """
     rows = torch.arange(len(images)) if rows is None else rows.cpu()
+    chunks = rows.split(batch_size)
+    found, features = [], {layer: [] for layer in layers}
+    for row, seen in see(backbone, images, view, device, precision, chunks, layers):
+        found.append(row)
+        for layer, part in seen.items():
+            features[layer].append(part)
+    row = torch.cat(found) if found else rows[:0]
+    count_unread(len(row), len(rows))
+    first, *others = [torch.cat(parts) for parts in features.values()]
+    meta = {"layer": layers[0], "precision": precision}
+    return (
+        known(images).take(row)._replace(features=first, meta=meta, others=dict(zip(layers[1:], others, strict=True)))
+    )
+
+
+def see(
+    backbone: nn.Module,
+    images: Images,
+    view: PlainView,
+    device: torch.device,
+    precision: str,
+    chunks: Sequence[Int[Tensor, " _"]],
+    layers: Sequence[str],
+) -> Iterator[tuple[Int[Tensor, " r"], dict[str, Float16[Tensor, "r _"]]]]:
+    """One pass over the images: for each chunk of rows those that could be read, and their features by layer."""
     half = torch.bfloat16 if precision.startswith("bf16") else torch.float16
     cast = torch.autocast(device.type, half, enabled="16" in precision)
-    found, features = [], []
-    with evaluating(backbone), cast:
-        for row, image in _batches(images, rows, view, device, batch_size):
-            found.append(row)
-            features.append(backbone(image).pooled.float().cpu())
-    if not found:
-        raise UserError(f"none of the {len(rows)} images can be read: are they images?")
-    row = torch.cat(found)
-    if len(row) < len(rows):
-        log.warning("%d of %d images cannot be read: they are left out", len(rows) - len(row), len(rows))
-    meta = {"layer": "h", "precision": precision}
-    return known(images).take(row)._replace(features=_finite(torch.cat(features), row), meta=meta)
+    for row, image in viewed(images, chunks, view, device):
+        with evaluating(backbone), cast:
+            if tuple(layers) == ("h",):
+                seen = {"h": backbone(image).pooled}
+            else:
+                seen: dict[str, Tensor] = backbone.named(image, layers)  # pyright: ignore[reportCallIssue]
+        yield row, {layer: _finite(features.cpu(), row).half() for layer, features in seen.items()}
+
+
+def count_unread(read: int, asked: int) -> None:
+    if not read:
+        raise UserError(f"none of the {asked} images can be read: are they images?")
+    if read < asked:
+        log.warning("%d of %d images cannot be read: they are left out", asked - read, asked)
 
 
 def known(images: Images) -> FeatureStore:
@@ -107,13 +139,14 @@ def known(images: Images) -> FeatureStore:
     return FeatureStore(torch.empty(len(row), 0), images.label, images.factors, row, {}, images.factor_names)
 
 
-def _batches(
-    images: Images, rows: Int[Tensor, " n"], view: PlainView, device: torch.device, batch_size: int
+def viewed(
+    images: Images, chunks: Sequence[Int[Tensor, " _"]], view: PlainView, device: torch.device
 ) -> Iterator[tuple[Int[Tensor, " b"], Float[Tensor, "b 3 h w"]]]:
     """Rows that could be read, and their views; threads read the next batch meanwhile."""
+    if not chunks:
+        return
     with ThreadPoolExecutor(1) as ahead, ThreadPoolExecutor() as readers:
         read = partial(_read, images, readers)
-        chunks = rows.split(batch_size)
         coming = ahead.submit(read, chunks[0])
         for following in [*chunks[1:], None]:
             row, raw = coming.result()
@@ -153,10 +186,10 @@ def _view(
 
 
 def _finite(features: Float[Tensor, "n d"], row: Int[Tensor, " n"]) -> Float[Tensor, "n d"]:
-    bad = row[~features.isfinite().all(1)]
+    bad = row[~(features.abs() <= LARGEST).all(1)]
     if len(bad):
         raise UserError(
-            f"{len(bad)} of {len(row)} features are not finite (rows {', '.join(map(str, bad[:SHOWN].tolist()))}"
-            f"{', …' if len(bad) > SHOWN else ''}): the backbone has diverged, or precision is too low; try 32-true"
+            f"features of rows {', '.join(map(str, bad[:SHOWN].tolist()))}{', …' if len(bad) > SHOWN else ''} are not "
+            f"finite, or above {LARGEST:.0f}: the backbone has diverged, or precision is too low; try 32-true"
         )
     return features

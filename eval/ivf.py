@@ -7,11 +7,10 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from ..ssl.draws import mix, permutation
 from ..ssl.errors import UserError
-from .search import CELLS, Neighbours, load_faiss, search
+from .search import Neighbours, load_faiss, search, units
 
 FITTED = 64  # vectors per list that the lists are fitted to
 MEASURED = 256  # queries that are searched exactly as well
@@ -32,8 +31,8 @@ class IVF:
 
     def __call__(self, bank: Float[Tensor, "m d"], queries: Float[Tensor, "n d"], k: int) -> Neighbours:
         index = self._index(bank)
-        got = index.search(normalize(queries.float()).numpy(), k)
-        similarity, position = map(torch.from_numpy, got)
+        found = [map(torch.from_numpy, index.search(part.numpy(), k)) for part in units(queries)]
+        similarity, position = map(torch.cat, zip(*found, strict=True))
         if (position < 0).any():
             raise UserError(f"{self.probes} lists hold fewer than k={k} vectors: raise probes, or search exactly")
         some = permutation(mix(self.seed, 1), len(queries))[:MEASURED]
@@ -49,8 +48,8 @@ class IVF:
         lists = min(4 * isqrt(len(bank)), len(bank))
         index = faiss.index_factory(bank.shape[1], f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT)
         fitted = permutation(mix(self.seed), len(bank))[: FITTED * lists].sort().values
-        index.train(normalize(bank[fitted].float()).numpy())
-        for part in bank.split(max(1, CELLS // bank.shape[1])):
-            index.add(normalize(part.float()).numpy())
+        index.train(torch.cat(list(units(bank[fitted]))).numpy())
+        for part in units(bank):
+            index.add(part.numpy())
         index.nprobe = self.probes
         return index

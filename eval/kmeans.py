@@ -3,13 +3,13 @@
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import normalize
 
-from ..ssl.draws import mix
+from ..ssl.draws import mix, permutation
 from ..ssl.errors import UserError
-from .search import load_faiss
+from .search import load_faiss, units
 
 FITTED = 16_384  # rows per cluster that centroids are fitted to, at most
+CELLS = 1 << 28  # and numbers in all of them
 
 
 def spherical_kmeans(
@@ -21,9 +21,11 @@ def spherical_kmeans(
     """
     if not 1 <= k <= len(features):
         raise UserError(f"k-means with {k} clusters: expected 1 to {len(features)}, the number of images")
-    x = normalize(features).numpy()
+    d = features.shape[1]
+    fitted = min(len(features), FITTED * k, max(k, CELLS // d))
+    some = features if fitted == len(features) else features[permutation(mix(seed), len(features))[:fitted]]
     options = {"niter": iterations, "nredo": restarts, "seed": mix(seed) >> 33}  # FAISS takes 31 bits
-    limits = {"min_points_per_centroid": 1, "max_points_per_centroid": FITTED}
-    means = load_faiss().Kmeans(x.shape[1], k, spherical=True, **options, **limits)
-    means.train(x)
-    return torch.from_numpy(means.assign(x)[1])
+    limits = {"min_points_per_centroid": 1, "max_points_per_centroid": fitted}
+    means = load_faiss().Kmeans(d, k, spherical=True, **options, **limits)
+    means.train(torch.cat(list(units(some))).numpy())
+    return torch.cat([torch.from_numpy(means.assign(part.numpy())[1]) for part in units(features)])

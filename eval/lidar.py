@@ -5,7 +5,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..ssl.errors import UserError
-from .spectrum import CHUNK, entropy_rank
+from .moments import CHUNK
+from .spectrum import entropy_rank
 
 
 def lidar(z: Float[Tensor, "n d"], group: Int[Tensor, " n"], delta: float = 1e-4) -> Float[Tensor, ""]:

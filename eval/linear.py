@@ -1,163 +1,74 @@
 """The linear probe: softmax regression on frozen features, its learning rate chosen on a part of train."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from math import ceil
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import cross_entropy, hardshrink
 
-from ..ssl.draws import mix, permutation
 from ..ssl.errors import UserError
-from .held_out import held_out
+from .heads import Heads, Recipe, fit
+from .held_out import Variant, split
+from .metrics import Metric, accuracy
 from .store import FeatureStore
-
-INIT, ORDER = 0, 2  # keep these uses of a seed apart from each other and from the held-out rows
-CHUNK = 8192
-TRACE = 1e-30
-SHARED = 100_000_000  # products per step from which it pays to share them among threads
-
-
-class Recipe(NamedTuple):
-    """How heads are trained: SGD with momentum 0.9, a cosine to 0, no weight decay."""
-
-    learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0)
-    epochs: int = 10
-    least_steps: int = 500  # small sets take more epochs
-    batch_size: int = 256
-    standardise: bool = True  # the features, by the mean and deviation of train
-
 
 RECIPE = Recipe()
 
 
-class Heads(NamedTuple):
-    """Linear classifiers side by side, on features from which a mean is taken off before they are scaled."""
+class Trial(NamedTuple):
+    """A head for every learning rate, the images that judge them, and the verdicts."""
 
-    weight: Float[Tensor, "d l c"]
-    bias: Float[Tensor, "l c"]
-    mean: Float[Tensor, " d"]
-    scale: Float[Tensor, " d"]
+    heads: Heads
+    judge: FeatureStore
+    verdict: list[float]
 
-    def logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n l c"]:
-        """((x − mean) · scale) W + bias, with the standardisation moved into the smaller factor."""
-        weight = (self.scale[:, None] * self.weight.flatten(1)).contiguous()  # (d, l·c)
-        bias = self.bias.flatten() - self.mean @ weight
-        return torch.addmm(bias, features, weight).unflatten(1, self.bias.shape)
-
-    def predict(self, features: Float[Tensor, "n d"]) -> Int[Tensor, "n l"]:
-        return torch.cat([self.logits(chunk.float()).argmax(2) for chunk in features.split(CHUNK)])
+    @property
+    def best(self) -> int:
+        """The lower rate on a tie."""
+        return self.verdict.index(max(self.verdict))
 
 
 class Probe(NamedTuple):
-    """What a probe says of a test set, and how its learning rate was found."""
+    """What a probe says of a test set, how its learning rate was found, and how good it was there."""
 
-    prediction: Int[Tensor, " n"]
+    logits: Float[Tensor, "n c"]
     learning_rate: float
-    held_out_accuracy: float
+    verdict: float
+
+    @property
+    def prediction(self) -> Int[Tensor, " n"]:
+        return self.logits.argmax(1)
 
 
-def probe(train: FeatureStore, test: FeatureStore, seed: int, recipe: Recipe = RECIPE) -> Probe:
-    """The predicted label of every labelled row of `test`.
+def probe(
+    train: FeatureStore,
+    test: FeatureStore,
+    seed: int,
+    recipe: Recipe = RECIPE,
+    variant: Variant = "clean",
+    metric: Metric = accuracy,
+) -> Probe:
+    """Of every labelled row of `test`.
 
-    A head per learning rate is trained on 90 % of `train`; the one that does best on the other 10 % (the lower rate
-    on a tie) names the rate with which a new head is trained on all of `train`. `test` is read once, by that head.
+    The best of a trial names the learning rate with which a new head is trained on all of `train`. If `clean`, that
+    head alone reads `test`, once.
     """
     train, test = train.labelled(), test.labelled()
+    found = trial(train, test, seed, recipe, variant, metric)
+    rate = recipe.learning_rates[found.best]
+    alone = recipe._replace(learning_rates=(rate,))
+    final = fit(train.features, train.label, int(train.label.max()) + 1, seed, alone)
+    return Probe(final.scores(test.features), rate, found.verdict[found.best])
+
+
+def trial(
+    train: FeatureStore, test: FeatureStore, seed: int, recipe: Recipe, variant: Variant, metric: Metric
+) -> Trial:
+    """Every learning rate, trained and judged where this variant has it; all rows have labels."""
     _check(train.label)
-    classes = int(train.label.max()) + 1
-    accuracy = held_out_accuracy(train, seed, recipe)
-    best = int(accuracy.argmax())
-    rate = recipe.learning_rates[best]
-    final = fit(train.features, train.label, classes, seed, recipe._replace(learning_rates=(rate,)))
-    return Probe(final.predict(test.features)[:, 0], rate, accuracy[best].item())
-
-
-def held_out_accuracy(train: FeatureStore, seed: int, recipe: Recipe) -> Float[Tensor, " l"]:
-    """Of each learning rate, on a tenth of these rows when trained on the others."""
-    chosen, rest = held_out(len(train.label), seed)
-    heads = fit(train.features, train.label, int(train.label.max()) + 1, seed, recipe, rest)
-    hits = heads.predict(train.features[chosen]) == train.label[chosen, None]
-    return hits.double().mean(0)
-
-
-def fit(
-    features: Float[Tensor, "n d"],
-    label: Int[Tensor, " n"],
-    classes: int,
-    seed: int,
-    recipe: Recipe,
-    rows: Int[Tensor, " r"] | None = None,
-) -> Heads:
-    """One head per learning rate, all in one matrix product; each comes out as if it were alone.
-
-    Every head's loss is multiplied by its rate and the optimiser's own rate is 1: momentum is linear, so this is SGD.
-    Features are read a batch at a time, of these rows only if there are any.
-    """
-    rows = torch.arange(len(label)) if rows is None else rows
-    rates = torch.tensor(recipe.learning_rates)
-    heads = _start(features, rows, classes, seed, recipe)
-    epochs = _epochs(len(rows), recipe)
-    steps = epochs * ceil(len(rows) / recipe.batch_size)
-    optimizer = torch.optim.SGD([heads.weight, heads.bias], lr=1.0, momentum=0.9)
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    with _threads(recipe.batch_size * heads.weight.numel()):
-        for batch in _batches(len(rows), epochs, seed, recipe.batch_size):
-            logits = heads.logits(features[rows[batch]].float())  # (b, l, c)
-            logits.register_hook(_without_traces)
-            wanted = label[rows[batch], None].expand(-1, len(rates))
-            losses = cross_entropy(logits.transpose(1, 2), wanted, reduction="none")
-            optimizer.zero_grad()
-            (losses.mean(0) @ rates).backward()
-            optimizer.step()
-            cosine.step()
-    return Heads(*(t.detach() for t in heads))
-
-
-def _start(features: Float[Tensor, "n d"], rows: Int[Tensor, " r"], classes: int, seed: int, recipe: Recipe) -> Heads:
-    """Weights from N(0, 0.01²), the same for every head; biases 0."""
-    dim = features.shape[1]
-    mean, scale = _standard(features[rows].float()) if recipe.standardise else (torch.zeros(dim), torch.ones(dim))
-    draw = torch.Generator().manual_seed(mix(seed, INIT))
-    weight = 0.01 * torch.randn(dim, 1, classes, generator=draw)
-    weight = weight.repeat(1, len(recipe.learning_rates), 1).requires_grad_()
-    return Heads(weight, torch.zeros(weight.shape[1:], requires_grad=True), mean, scale)
-
-
-def _standard(features: Float[Tensor, "n d"]) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
-    """Mean and one over the deviation; 0 for constant features, which are so left out."""
-    mean = features.mean(0)
-    squares = torch.stack([(chunk - mean).square().sum(0) for chunk in features.split(CHUNK)]).sum(0)
-    std = (squares / len(features)).sqrt()
-    return mean, torch.where(std > 1e-6 * std.max(), 1 / std, 0)
-
-
-def _epochs(size: int, recipe: Recipe) -> int:
-    return max(recipe.epochs, ceil(recipe.least_steps / ceil(size / recipe.batch_size)))
-
-
-def _batches(size: int, epochs: int, seed: int, batch_size: int) -> Iterator[Int[Tensor, " b"]]:
-    for epoch in range(epochs):
-        yield from permutation(mix(seed, ORDER, epoch), size).split(batch_size)
-
-
-def _without_traces(gradient: Tensor) -> Tensor:
-    """Zero where it is next to nothing: confident heads give subnormal numbers, which are ten times slower."""
-    return hardshrink(gradient, TRACE)
-
-
-@contextmanager
-def _threads(products: int) -> Iterator[None]:
-    """One thread for small steps: several would wait for each other longer than they work, above all on a busy CPU."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(before if products > SHARED else 1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    rows, judge = split(train, test, seed, variant)
+    heads = fit(train.features, train.label, int(train.label.max()) + 1, seed, recipe, rows)
+    rates = range(len(recipe.learning_rates))
+    return Trial(heads, judge, [metric(heads.scores(judge.features, i), judge.label) for i in rates])
 
 
 def _check(label: Int[Tensor, " n"]) -> None:

@@ -1,12 +1,11 @@
 """Linear evaluation over a grid of layers and learning rates, from cached features (Oquab et al., 2024)."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Sequence
 
-from jaxtyping import Int
-from torch import Tensor
-
-from .linear import Recipe, fit, held_out_accuracy
+from .heads import Recipe
+from .held_out import Variant
+from .linear import Probe, probe
+from .metrics import Metric, accuracy
 from .store import FeatureStore
 
 BATCH = 1024
@@ -14,28 +13,23 @@ RATES = tuple(rate * BATCH / 256 for rate in (*(a * 10**-b for b in (5, 4, 3, 2)
 GRID = Recipe(RATES, epochs=10, least_steps=1250, batch_size=BATCH, standardise=False)
 
 
-class Choice(NamedTuple):
-    """What the best layer and learning rate say of a test set."""
-
-    prediction: Int[Tensor, " n"]
-    layer: str
-    learning_rate: float
-    held_out_accuracy: dict[str, list[float]]  # by layer, of every learning rate
-
-
 def linear_grid(
-    train: Mapping[str, FeatureStore], test: Mapping[str, FeatureStore], seed: int, recipe: Recipe = GRID
-) -> Choice:
-    """The predicted label of every labelled row of `test`, from several layers of the same images.
+    train: FeatureStore,
+    test: FeatureStore,
+    seed: int,
+    recipe: Recipe = GRID,
+    layers: Sequence[str] | None = None,
+    variant: Variant = "clean",
+    metric: Metric = accuracy,
+) -> dict[str, Probe]:
+    """A probe of every layer, or of these, with the learning rate that is best for it.
 
-    The heads of a layer are one matrix product, and its features are read once for all of them. The layer and rate
-    that do best on a held-out tenth of train (the first on a tie) are trained again on all of it.
+    The heads of a layer are one matrix product, and its features are read once for all of them.
     """
-    train, test = ({layer: store.labelled() for layer, store in part.items()} for part in (train, test))
-    accuracy = {layer: held_out_accuracy(store, seed, recipe) for layer, store in train.items()}
-    best = max(accuracy, key=lambda layer: float(accuracy[layer].max()))
-    rate = recipe.learning_rates[int(accuracy[best].argmax())]
-    store = train[best]
-    head = fit(store.features, store.label, int(store.label.max()) + 1, seed, recipe._replace(learning_rates=(rate,)))
-    prediction = head.predict(test[best].features)[:, 0]
-    return Choice(prediction, best, rate, {layer: found.tolist() for layer, found in accuracy.items()})
+    layers = train.layers if layers is None else layers
+    return {layer: probe(train.at(layer), test.at(layer), seed, recipe, variant, metric) for layer in layers}
+
+
+def best(probes: dict[str, Probe]) -> str:
+    """The layer whose best learning rate had the best verdict; the first on a tie."""
+    return max(probes, key=lambda layer: probes[layer].verdict)

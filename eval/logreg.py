@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -11,11 +12,15 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ..ssl.errors import UserError
-from .held_out import held_out
+from .held_out import Variant, split
+from .metrics import Metric, accuracy
+from .moments import mean
 from .store import FeatureStore
 
 PENALTIES = tuple(10 ** (6 - i / 4) for i in range(45))  # 1 / C of Oquab et al. (2024)
 CHUNK = 16_384  # rows at a time
+CURVED = 16_384  # rows that tell the curvature, which only decides how fast the minimum is found
+KEPT = 1 << 26  # numbers that are kept centred and in full precision; of more, CHUNK by CHUNK
 ITERATIONS = 1000
 HISTORY = 20
 TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-5}  # of the gradient by V: the value is off by its square
@@ -29,17 +34,21 @@ class Classifier(NamedTuple):
     weight: Float[Tensor, "d c"]
     bias: Float[Tensor, " c"]
 
-    def predict(self, features: Float[Tensor, "n d"]) -> Int[Tensor, " n"]:
+    def logits(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
         chunks = features.split(CHUNK)
-        return torch.cat([(chunk.to(self.weight) @ self.weight + self.bias).argmax(1) for chunk in chunks])
+        return torch.cat([torch.addmm(self.bias, chunk.to(self.weight), self.weight) for chunk in chunks])
 
 
 class Regression(NamedTuple):
-    """What the regression says of a test set, and how its penalty was found."""
+    """What the regression says of a test set, how its penalty was found, and how good it was there."""
 
-    prediction: Int[Tensor, " n"]
+    logits: Float[Tensor, "n c"]
     penalty: float
-    held_out_accuracy: float
+    verdict: float
+
+    @property
+    def prediction(self) -> Int[Tensor, " n"]:
+        return self.logits.argmax(1)
 
 
 def logreg(
@@ -48,22 +57,23 @@ def logreg(
     seed: int,
     penalties: Sequence[float] = PENALTIES,
     dtype: torch.dtype = torch.float64,
+    variant: Variant = "clean",
+    metric: Metric = accuracy,
 ) -> Regression:
-    """The predicted label of every labelled row of `test`.
+    """Of every labelled row of `test`; features are taken as they are.
 
-    Every penalty is tried on 90 % of `train`; the one that does best on the other 10 % (the higher on a tie) is the
-    penalty of a regression on all of `train`. `test` is read once. Features are taken as they are.
+    Every penalty is tried where candidates are trained; the one that does best where they are judged (the higher on a
+    tie) is the penalty of a regression on all of `train`. If `clean`, that regression alone reads `test`, once.
     """
     train, test = train.labelled(), test.labelled()
-    chosen, rest = held_out(len(train.label), seed)
-    held = train.take(chosen)
+    rows, judge = split(train, test, seed, variant)
     found = {
-        penalty: (classifier.predict(held.features) == held.label).double().mean().item()
-        for penalty, classifier in path(train.features[rest], train.label[rest], penalties, dtype)
+        penalty: metric(classifier.logits(judge.features), judge.label)
+        for penalty, classifier in path(train.features[rows], train.label[rows], penalties, dtype)
     }
     best = max(found, key=lambda penalty: (found[penalty], penalty))
     ((_, classifier),) = path(train.features, train.label, [best], dtype)
-    return Regression(classifier.predict(test.features), best, found[best])
+    return Regression(classifier.logits(test.features), best, found[best])
 
 
 def path(
@@ -72,12 +82,12 @@ def path(
     """The minimum of Σ_i CE(x_i W + b, y_i) + λ/2 ‖W‖² for each λ, from the highest down, each begun at the last."""
     if len(label.unique()) < 2:
         raise UserError(f"logistic regression needs two classes or more, but all {len(label)} labels are the same")
-    objective = Objective(features, label)
+    objective = Objective(features, label, dtype)
     weight = torch.zeros(features.shape[1], int(label.max()) + 1, dtype=dtype)
     found = Classifier(weight, weight[0].clone())
     for penalty in sorted(penalties, reverse=True):
         found = minimise(objective, penalty / len(label), found)
-        yield penalty, Classifier(found.weight, found.bias - objective.mean.to(dtype) @ found.weight)
+        yield penalty, Classifier(found.weight, found.bias - objective.mean @ found.weight)
 
 
 def minimise(objective: "Objective", decay: float, start: Classifier) -> Classifier:
@@ -112,15 +122,15 @@ def _flat(weight: Float[Tensor, "d c"], bias: Float[Tensor, " c"]) -> np.ndarray
 class Objective:
     """Mean cross-entropy of centred features plus decay/2 ‖W‖², by chunks of rows."""
 
-    def __init__(self, features: Float[Tensor, "n d"], label: Int[Tensor, " n"]) -> None:
-        self.features, self.label = features, label
-        self.mean = features.mean(0, dtype=torch.float64)
+    def __init__(self, features: Float[Tensor, "n d"], label: Int[Tensor, " n"], dtype: torch.dtype) -> None:
+        self.label, self.mean, self.kept = label, mean(features).to(dtype), features.numel() <= KEPT
+        self.features = features.to(dtype).sub_(self.mean) if self.kept else features
 
     def __call__(self, at: Classifier, decay: float) -> tuple[Float[Tensor, ""], Classifier]:
         """The value and its gradient."""
         loss, slope, slope_bias = decay / 2 * at.weight.square().sum(), decay * at.weight, torch.zeros_like(at.bias)
         for x, y, logits in self._chunks(at):
-            loss = loss + cross_entropy(logits, y, reduction="sum") / len(self.label)
+            loss = loss + cross_entropy(logits.double(), y, reduction="sum") / len(self.label)  # or the search stumbles
             error = logits.softmax(1)
             error[torch.arange(len(y)), y] -= 1
             slope.addmm_(x.T, error, alpha=1 / len(self.label))
@@ -128,16 +138,15 @@ class Objective:
         return loss, Classifier(slope, slope_bias)
 
     def curvature(self, at: Classifier, decay: float) -> Float[Tensor, "d d"]:
-        """Mean over classes of the second derivative by the weights of one class, in float64."""
-        total = decay * torch.eye(len(at.weight), dtype=torch.float64)
-        for x, _, logits in self._chunks(at):
-            p = logits.softmax(1)
-            weighted = x * (p * (1 - p)).mean(1, keepdim=True)
-            total += (x.T @ weighted).double() / len(self.label)
-        return total
+        """Mean over classes of the second derivative by the weights of one class, from some rows, in float64."""
+        x = self.features[:: ceil(len(self.label) / CURVED)]
+        x = x if self.kept else x.to(at.weight) - self.mean
+        p = torch.addmm(at.bias, x, at.weight).softmax(1)
+        weighted = x * (p * (1 - p)).mean(1, keepdim=True)
+        return decay * torch.eye(len(at.weight), dtype=torch.float64) + (x.T @ weighted).double() / len(x)
 
     def _chunks(self, at: Classifier) -> Iterator[tuple[Float[Tensor, "b d"], Int[Tensor, " b"], Float[Tensor, "b c"]]]:
         """Centred features, labels and logits."""
         for x, y in zip(self.features.split(CHUNK), self.label.split(CHUNK), strict=True):
-            x = x.to(at.weight) - self.mean.to(at.weight)
+            x = x if self.kept else x.to(at.weight) - self.mean
             yield x, y, torch.addmm(at.bias, x, at.weight)

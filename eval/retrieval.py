@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..ssl.errors import UserError
+from .search import units
 
 CELLS = 1 << 22  # similarities at a time
 POSITIVE, NEGATIVE, JUNK = 1, 0, -1
@@ -44,11 +45,11 @@ def retrieve(
 
     Junk leaves the ranking before anything is counted. Of equal similarities the first in the gallery leads.
     """
-    bank = normalize(gallery.float())
     chunks = []
     for rows in torch.arange(len(queries)).split(max(1, CELLS // len(gallery))):
-        order = (normalize(queries[rows].float()) @ bank.T).argsort(dim=1, descending=True, stable=True)
-        chunks.append(measure(relevance(rows).gather(1, order), ks))
+        unit = normalize(queries[rows].float())
+        cosine = torch.cat([unit @ part.T for part in units(gallery)], 1)
+        chunks.append(measure(relevance(rows).gather(1, cosine.argsort(dim=1, descending=True, stable=True)), ks))
     found = {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
     if found["average_precision"].isnan().all():
         raise UserError("no query has a positive in the gallery: nothing can be retrieved")

@@ -1,6 +1,7 @@
 """Nearest neighbours by cosine: exact, in memory that does not grow with the bank."""
 
 import logging
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 CHUNK = 4096  # queries at a time
-CELLS = 1 << 27  # numbers of the bank at a time
+CELLS = 1 << 26  # numbers of the bank at a time
 SETTLED = 1 << 24  # similarities at a time, where ties are settled
 Neighbours = tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]  # cosines in falling order, and places in the bank
 
@@ -29,6 +30,12 @@ def search(bank: Float[Tensor, "m d"], queries: Float[Tensor, "n d"], k: int) ->
         found.append((similarity, position))
     similarity, position = zip(*found, strict=True)
     return torch.cat(similarity), torch.cat(position)
+
+
+def units(x: Float[Tensor, "n d"]) -> Iterator[Float[Tensor, "p d"]]:
+    """Rows of length 1 in single precision, one part after another."""
+    for part in x.split(max(1, CELLS // x.shape[1])):
+        yield normalize(part.float())
 
 
 @cache
@@ -51,9 +58,9 @@ def _nearest(bank: Float[Tensor, "m d"], unit: Float[Tensor, "n d"], k: int) -> 
     """The k nearest to unit vectors, from one part of the bank after another."""
     faiss, first = load_faiss(), 0
     similarity, position = unit.new_empty(len(unit), 0), torch.empty(len(unit), 0, dtype=torch.long)
-    for part in bank.split(max(1, CELLS // bank.shape[1])):
+    for part in units(bank):
         size = min(k, len(part))
-        vectors, metric = (unit.numpy(), normalize(part.float()).numpy()), faiss.METRIC_INNER_PRODUCT
+        vectors, metric = (unit.numpy(), part.numpy()), faiss.METRIC_INNER_PRODUCT
         got = faiss.knn_gpu(_gpu(), *vectors, size, metric=metric) if _gpu() else faiss.knn(*vectors, size, metric)
         near, place = map(torch.from_numpy, got)
         merged = torch.cat([similarity, near], 1), torch.cat([position, place + first], 1)
@@ -73,8 +80,7 @@ def _settle(bank: Float[Tensor, "m d"], unit: Float[Tensor, "n d"], k: int) -> N
     """The same search without FAISS: of equals at the border, the first in the bank."""
     similarity, position = unit.new_empty(len(unit), k), torch.empty(len(unit), k, dtype=torch.long)
     for some in torch.arange(len(unit)).split(max(1, SETTLED // len(bank))):
-        parts = bank.split(max(1, CELLS // bank.shape[1]))
-        product = torch.cat([unit[some] @ normalize(part.float()).T for part in parts], 1)
+        product = torch.cat([unit[some] @ part.T for part in units(bank)], 1)
         border = product.topk(k).values[:, -1:]
         above, equal = product > border, product == border
         taken = above | (equal & (equal.cumsum(1) <= k - above.sum(1, keepdim=True)))

@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..ssl.errors import UserError
+from .moments import mean, scatter
 
 EPSILON = 1e-7
-CHUNK = 16_384  # rows in float64 at a time
 
 
 def rankme(z: Float[Tensor, "n d"], centred: bool = False) -> Float[Tensor, ""]:
@@ -18,11 +18,7 @@ def rankme(z: Float[Tensor, "n d"], centred: bool = False) -> Float[Tensor, ""]:
     σ are the singular values of z as it is; `centred` takes the mean off first, which a common offset would
     otherwise turn into the one large σ. Readings compare for one layer, one architecture and one n only.
     """
-    z = z.double()
-    if centred:
-        z = z - z.mean(0)
-    gram = z.T @ z if len(z) > z.shape[1] else z @ z.T  # in float64 its eigenvalues give σ / σ_1 to 1e-8, below ε
-    return entropy_rank(torch.linalg.eigvalsh(gram).clamp(min=0).sqrt())
+    return entropy_rank(_squares(z, centred).sqrt())  # in float64 σ / σ_1 is right to 1e-8, below ε
 
 
 def entropy_rank(weight: Float[Tensor, " k"]) -> Float[Tensor, ""]:
@@ -32,21 +28,19 @@ def entropy_rank(weight: Float[Tensor, " k"]) -> Float[Tensor, ""]:
 
 
 def covariance_spectrum(z: Float[Tensor, "n d"]) -> Float[Tensor, " k"]:
-    """The eigenvalues of the covariance in falling order, as many as n and d allow; in float64, by chunks of rows."""
-    if len(z) <= z.shape[1]:
-        z = z.double() - z.double().mean(0)
-        return torch.linalg.eigvalsh(z @ z.T).flip(0)[: len(z) - 1].clamp(min=0) / (len(z) - 1)
-    return torch.linalg.eigvalsh(covariance(z)).flip(0).clamp(min=0)
+    """The eigenvalues of the covariance in falling order, as many as n and d allow."""
+    return _squares(z, centred=True)[: len(z) - 1] / (len(z) - 1)
 
 
-def covariance(z: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
-    """In float64, without a copy of all rows."""
-    mean = z.mean(0, dtype=torch.float64)
-    total = z.new_zeros(z.shape[1], z.shape[1], dtype=torch.float64)
-    for chunk in z.split(CHUNK):
-        centred = chunk.double() - mean
-        total.addmm_(centred.T, centred)
-    return total / (len(z) - 1)
+def _squares(z: Float[Tensor, "n d"], centred: bool) -> Float[Tensor, " k"]:
+    """The squared singular values in falling order, from the smaller of the two products of z with itself."""
+    centre = mean(z) if centred else None
+    if len(z) > z.shape[1]:
+        product = scatter(z, centre)
+    else:
+        z = z.double() if centre is None else z.double() - centre
+        product = z @ z.T
+    return torch.linalg.eigvalsh(product).flip(0).clamp(min=0)
 
 
 def participation_ratio(eigenvalue: Float[Tensor, " k"]) -> Float[Tensor, ""]:

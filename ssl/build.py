@@ -10,6 +10,7 @@ import torch
 from hydra.utils import get_object
 
 from ..datamodules.datamodule import DataModule
+from ..datamodules.partners import originals
 from ..datamodules.sampler import equal_share
 from .check import check
 from .draws import mix
@@ -17,8 +18,10 @@ from .encoder import Encoder
 from .errors import UserError
 from .module import Module
 from .rehearsal import rehearse, two_embeddings
-from .run import Config, read
+from .run import Config, read, refuse_change
 from .training import Training
+
+ROWS_ANYWAY = ("size", "held", "test", "download")  # of a source: rows are the same images whatever they are
 
 
 class Experiment(NamedTuple):
@@ -39,6 +42,7 @@ def build(config: Config) -> Experiment:
     optim = make(config["optim"])
     optim.check()
     views = make(config["views"])
+    _check_originals(config["data"])
     datamodule = make(config["data"], views=views, seed=config["seed"], accumulate=training.accumulate)
     equal_share(datamodule.batch_size, training.processes)
     module = build_module(config, datamodule, training, views, optim)
@@ -75,6 +79,7 @@ def build_module(config: Config, datamodule: DataModule, training: Training, vie
     q, k = two_embeddings(encoder, predictor, side)
     facts |= {"dim": head.dim, "scores": getattr(head, "scores", False)}
     facts["shape"] = None if isinstance(k, dict) else tuple(k.shape[1:])  # of one image's target
+    facts |= {"view_mean": views.mean, "view_std": views.std, "precision": training.mixed}
     facts["query_heads"] = 1 if isinstance(q, dict) or q.ndim != 3 else q.shape[1]
     latent = [make(node, seed=mix(seed, 4, i), **facts) for i, node in enumerate((config["latent"] or {}).values())]
     loss = make(config["loss"], seed=mix(seed, 5), **facts)
@@ -97,6 +102,15 @@ def build_module(config: Config, datamodule: DataModule, training: Training, vie
     )
     rehearse(module, q, k, side, facts["batch_size"], facts["classes"])
     return module
+
+
+def _check_originals(data: Config) -> None:
+    """Refuse partners that were made of other images than are trained on, or of the same in other rows."""
+    folder = data.get("partners")
+    if folder and (made_of := originals(folder)):
+        old, new = ({k: v for k, v in node.items() if k not in ROWS_ANYWAY} for node in (made_of, data["source"]))
+        remedy = "make partners of these, or mend `originals` in its manifest.json if these are the same"
+        refuse_change(old, new, f"data.partners={folder} holds variations of other images", remedy)
 
 
 def make_backbone(config: Config) -> Any:

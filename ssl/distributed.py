@@ -19,6 +19,20 @@ def rank() -> int:
     return dist.get_rank() if world() > 1 else 0
 
 
+def barrier() -> None:
+    """Wait for the other processes."""
+    if world() > 1:
+        dist.barrier()
+
+
+def agreed(word: str) -> str:
+    """What the first process says."""
+    words = [word]
+    if world() > 1:
+        dist.broadcast_object_list(words)
+    return words[0]
+
+
 def gather(x: Shaped[Tensor, "n *rest"]) -> Shaped[Tensor, "m *rest"]:
     """The equally many rows of every rank, in rank order; the gradient of a row is summed over all ranks.
 

@@ -10,10 +10,13 @@ import torch
 from hydra.utils import instantiate
 from torch import nn
 
+from ..eval.extract import Pixels
 from .build import Experiment, make_backbone
 from .distributed import rank
 from .export import save_weights
+from .layered import Layered
 from .run import commit
+from .step import Batch, View
 
 log = logging.getLogger(__name__)
 
@@ -42,33 +45,53 @@ def fit(experiment: Experiment, folder: Path, checkpoint: Path | None) -> torch.
 def evaluate(experiment: Experiment, folder: Path, device: torch.device) -> list[dict[str, Any]]:
     """Export the backbone, and set it beside itself before training and beside raw pixels."""
     trained: Any = experiment.module.backbone
-    about = {"backbone": json.dumps(experiment.config["backbone"])}
+    seen = {key: experiment.config["plain_view"][key] for key in ("size", "mean", "std")}
+    about = {"backbone": json.dumps(experiment.config["backbone"]), "view": json.dumps(seen)}
     save_weights(trained.trunk, folder / "backbone.safetensors", about)
-    return measure(experiment, {"trained": trained}, folder, device)
+    return measure(experiment, {"trained": Layered(trained, experiment.module.encoder.head)}, folder, device)
 
 
 def measure(
     experiment: Experiment, backbones: Mapping[str, nn.Module], folder: Path, device: torch.device, **about: Any
 ) -> list[dict[str, Any]]:
-    """Results of these backbones and of the experiment's own before training, each row with what it is `about`."""
+    """Results of these backbones, of the experiment's own before training and of pixels, and what they are `about`."""
     if experiment.evaluation is None:
         return []
     config, data = experiment.config, experiment.datamodule
     data.setup("test")
-    placed = {name: backbone.to(device) for name, backbone in {**backbones, "untrained": make_backbone(config)}.items()}
-    meta = {"seed": config["seed"], "commit": commit(), **about}
-    view = experiment.module.plain_view
-    return experiment.evaluation(placed, data.real_images, data.test_images, view, device, folder, meta)
+    everyone = {**backbones, "untrained": Layered(make_backbone(config)), "pixels": Pixels()}
+    placed = {name: backbone.to(device) for name, backbone in everyone.items()}
+    test = data.test_images
+    meta = {"data": config["data"]["name"], "test": test and test.fingerprint()[:16], "commit": commit(), **about}
+    return experiment.evaluation(placed, data.real_images, test, experiment.module.plain_view, device, folder, meta)
 
 
 def preview(experiment: Experiment, folder: Path) -> None:
     """A contact sheet of the views of the first batch."""
-    from ..datamodules.views.sheet import sheet
+    from ..datamodules.pictures import pictured
+    from ..datamodules.views.paired import Paired
+    from ..datamodules.views.sheet import ROWS, sheet
 
     data = experiment.datamodule
     views: Any = experiment.module.views
     data.setup("fit")
     batch = next(iter(data.train_dataloader()))
     file = folder / "views.png"
-    sheet(batch, views(batch), views.mean, views.std, file)
+    pictures = pictured(batch, data.train_images, data.partners, ROWS)
+    shown = views.shown(batch) if isinstance(views, Paired) else None
+    made = views(batch)
+    sheet(pictures, made, views.mean, views.std, file, shown, _captions(experiment, batch, made, ROWS))
     print(f"wrote {file}")
+
+
+def _captions(experiment: Experiment, batch: Batch, views: tuple[View, ...], rows: int) -> list[str]:
+    """What is known of the partners of the first rows, and the weights of these in a batch of their own."""
+    from .latent.quality import Quality
+
+    partners, module = experiment.datamodule.partners, experiment.module
+    captions = partners.captions(batch.row[:rows].cpu()) if partners else [""] * rows
+    for part in module.latent:
+        if isinstance(part, Quality):
+            weight = part.weights_of(views, [*module.target_views, *module.online_views], rows)
+            captions = [f"{text} ×{w:.2f}".strip() for text, w in zip(captions, weight.tolist(), strict=False)]
+    return captions

@@ -22,7 +22,7 @@ class Optim(NamedTuple):
 
     The peak learning rate is lr · batch / 256 (`scaling="linear"`), lr · √(batch / 256) (`"sqrt"`) or lr (`"none"`),
     batch being all samples of one optimiser step. It rises linearly over the first `warmup` of all steps and falls
-    by a cosine to `final` of the peak, or to a tenth at each of the `milestones`, fractions of all steps. The
+    by a cosine to `final` of the peak, or to `drop` of itself at each of the `milestones`, fractions of all steps. The
     parts named in `constant` (encoder, predictor, latent, loss) keep the peak rate throughout. Norms and biases have
     no decay (and, under LARS, no trust ratio); that of the others goes by a cosine to `final_decay` where one is given.
     """
@@ -35,6 +35,7 @@ class Optim(NamedTuple):
     warmup: float = 0.05
     final: float = 0.0
     milestones: Sequence[float] = ()
+    drop: float = 0.1
     constant: Sequence[str] = ()
     final_decay: float | None = None
     options: dict[str, Any] = {}
@@ -50,7 +51,7 @@ class Optim(NamedTuple):
             return (step + 1) / warm
         after = min(1.0, (step - warm) / max(1, total - warm))
         if self.milestones:
-            return 0.1 ** sum(step >= milestone * total for milestone in self.milestones)
+            return self.drop ** sum(step >= milestone * total for milestone in self.milestones)
         return self.final + (1 - self.final) * _cosine(after)
 
     def factors(self, optimizer: torch.optim.Optimizer, total: int) -> list[Callable[[int], float]]:
@@ -69,6 +70,10 @@ class Optim(NamedTuple):
             for group in param_groups_weight_decay(part, self.weight_decay)
             if group["params"]
         ]
+        return self.over(groups, batch)
+
+    def over(self, groups: list[dict[str, Any]], batch: int) -> torch.optim.Optimizer:
+        """The optimiser of these groups of parameters, each of which may have a rate and a decay of its own."""
         options = {"momentum": self.momentum} if self.name in ("sgd", "lars") else {}
         return create_optimizer_v2(
             groups, opt=self.name, lr=self.peak(batch), weight_decay=self.weight_decay, **options, **self.options

@@ -1,9 +1,11 @@
 import os
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from cli import Cli
+from cli import SMALL, Cli
+from hydra.core.global_hydra import GlobalHydra
 
 # Small tensors gain nothing from threads, and lose much where several processes share the cores.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -18,6 +20,25 @@ def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 @pytest.fixture
 def generate(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
     return Cli(tmp_path, capsys, monkeypatch, "sslab.datamodules.generate.__main__")
+
+
+@pytest.fixture
+def evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    return Cli(tmp_path, capsys, monkeypatch, "sslab.eval.__main__")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of a few steps."""
+    from sslab.ssl.launch import main
+
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["train.py", *SMALL, "trainer.max_steps=4", "trainer.precision=32-true"])
+        GlobalHydra.instance().clear()
+        main()
+    return next(folder.glob("runs/*/*"))
 
 
 @pytest.fixture(scope="session")

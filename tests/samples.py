@@ -11,7 +11,9 @@ from torch import Tensor
 
 def store(features: Float[Tensor, "n d"], label: Int[Tensor, " n"], **known: Any) -> FeatureStore:
     n = len(label)
-    return FeatureStore(features, label, torch.zeros(n, 0, dtype=torch.long), torch.arange(n), {})._replace(**known)
+    return FeatureStore(features, label, torch.zeros(n, 0, dtype=torch.long), torch.arange(n), {"layer": "h"})._replace(
+        **known
+    )
 
 
 def clusters(n: int, seed: int = 0, spread: float = 0.5) -> FeatureStore:

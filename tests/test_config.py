@@ -8,10 +8,11 @@ from cli import Cli
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf, open_dict
+from sslab.ssl.build import make
 from sslab.ssl.check import check
 
 CONF = Path(__file__).parents[1] / "conf"
-ELSEWHERE = {"generator", "train_generator"}  # groups of another program
+ELSEWHERE = {"generator", "train_generator", "foreground", "protocol"}  # groups of other programs
 CHOICES = sorted((f.parent.name, f.stem) for f in CONF.glob("*/*.yaml") if f.parent.name not in ELSEWHERE)
 MISSING = {
     "backbone.name": "resnet18",
@@ -57,3 +58,15 @@ def test_help_names_every_group_and_choice(cli: Cli) -> None:
     for group, choice in CHOICES:
         assert f"{group}: " in shown
         assert choice in shown.split(f"\n{group}: ")[1].split("\n")[0]
+
+
+def test_a_seed_changes_no_data_set():
+    """The images of shapes are drawn from a seed of their own."""
+    stacks = []
+    for seed in (0, 1):
+        with initialize_config_module("sslab.conf", version_base="1.3"):
+            few = ("data.source.train=8", "data.source.test=8", "data.batch_size=4")
+            config = compose("config", [*few, f"seed={seed}"])
+        data = make(OmegaConf.to_container(config.data, resolve=True), seed=config.seed, accumulate=1)
+        stacks.append(data.train_images.stack)
+    assert stacks[0].equal(stacks[1])

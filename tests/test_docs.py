@@ -7,11 +7,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from cli import ROOT, SMALL, Cli
+from foregrounds import save_foreground
 from PIL import Image
+from safetensors.torch import save_file
 
-DOCS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+DOCS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md")))
 FEW = ("trainer.max_epochs=null", "trainer.max_steps=1", "trainer.log_every=1", "data.batch_size=8")
 FEW_IMAGES = ("data.source.train=160", "data.source.test=40")
 ELSEWHERE = ("make ", "pip ", "torchrun ")  # tested below, or by whoever could run this test at all
@@ -25,16 +28,18 @@ def commands() -> list[str]:
 
 
 TRAINING = [command for command in commands() if command.startswith("python train.py")]
+EVALUATING = [command for command in commands() if command.startswith("python -m sslab.eval")]
 GENERATING = [command for command in commands() if command.startswith("python -m sslab.datamodules.generate")]
 
 
 def test_every_command_is_of_a_kind_that_is_tested() -> None:
+    tested = TRAINING + EVALUATING + GENERATING
     for command in commands():
-        assert command in TRAINING + GENERATING or command.startswith((*ELSEWHERE, "python -m bench.")), command
+        assert command in tested or command.startswith((*ELSEWHERE, "python -m bench.")), command
 
 
 @pytest.fixture
-def places(cli: Cli, request: pytest.FixtureRequest) -> dict[str, str]:
+def places(cli: Cli, generate: Cli, request: pytest.FixtureRequest) -> dict[str, str]:
     """What a user has: a folder of images, a table of images, an earlier run."""
     images = cli.folder / "images"
     for i in range(60):
@@ -49,8 +54,17 @@ def places(cli: Cli, request: pytest.FixtureRequest) -> dict[str, str]:
         rows = [file.read_bytes() for file in sorted(images.rglob("*.png"))]
         pq.write_table(pa.table({"image": rows, "label": [i % 2 for i in range(60)]}), cli.folder / "table.parquet")
         found["TABLE"] = str(cli.folder / "table.parquet")
+    if "$PAIRS" in request.node.callspec.params["command"]:
+        lines = [f"class0/{i}.png,class1/{i + 1}.png" for i in range(0, 60, 2)]
+        (images / "pairs.csv").write_text("\n".join(["image,partner", *lines]))
+        found["PAIRS"] = str(images / "pairs.csv")
     if "$RUN" in request.node.callspec.params["command"]:
         found["RUN"] = str(cli.run(*SMALL, "trainer.max_steps=1", "eval=none"))
+    if "$FOREGROUND" in request.node.callspec.params["command"]:
+        found["FOREGROUND"] = save_foreground(cli.folder / "foreground")
+    if "$PARTNERS" in request.node.callspec.params["command"]:
+        found["PARTNERS"] = str(cli.folder / "partners")
+        assert generate("trainer=cpu", *FEW_IMAGES, f"out={found['PARTNERS']}").code == 0
     return found
 
 
@@ -71,6 +85,7 @@ def test_commands_run(cli: Cli, places: dict[str, str], command: str) -> None:
     shapes = "data=" not in command or "data=inflated" in command
     small = [*FEW, *(FEW_IMAGES if shapes else ())]
     small += ["stages=2"] if "stages=" in command else []
+    small += ["~eval.protocols.factors.protocols.linear"] if "eval=factors" in command else []  # ten slow probes
     cpu = [] if "trainer=" in command else ["trainer=cpu"]
     result = (cli.process if "trainer=ddp_cpu" in arguments else cli)(*arguments, *small, *cpu)
     assert result.code == 0, result.err
@@ -93,6 +108,19 @@ def test_generating_commands_run(generate: Cli, places: dict[str, str], ddpm: Pa
     result = generate(*shlex.split(command)[3:], *small)
     assert result.code == 0, result.err
     assert "--help" in command or list(generate.folder.glob("out/*.parquet")) or (generate.folder / "out/unet").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", EVALUATING)
+def test_evaluating_commands_run(evaluate: Cli, run: Path, command: str) -> None:
+    save_file(timm.create_model("resnet18").state_dict(), evaluate.folder / "weights.safetensors")
+    few = FEW_IMAGES if "data=" in command else ()
+    small = ["protocols.knn.k=[5]"] if few and ("protocol=" not in command or "knn" in command) else []
+    small += ["protocols.logreg.penalties=[1.0]"] if "protocol=all" in command or "logreg" in command else []
+    command = command.replace("$RUN", str(run)).replace("$WEIGHTS", "weights.safetensors")
+    result = evaluate(*shlex.split(command)[3:], *few, *small)
+    assert result.code == 0, result.err
+    assert "trained" in result.out
 
 
 def test_make_sets_up_and_then_runs_what_is_tested() -> None:

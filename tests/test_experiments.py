@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from cli import Cli
+from foregrounds import save_foreground
 from sslab.conf import BASES
 
 NAMES = BASES  # of one run each
@@ -25,8 +26,6 @@ SMALL = (
     "data.source.test=32",
     "data.batch_size=32",
     "data.holdout=0",
-    "views=gentle",
-    "views.scale=[0.5,1.0]",
     "optim=adamw",
     "optim.lr=2e-3",
     "optim.scaling=none",
@@ -35,6 +34,7 @@ SMALL = (
     "monitor=none",
     "eval=none",
 )
+VIEWS = ("views=gentle", "views.scale=[0.5,1.0]")
 QUEUE = "latent.queue.size=64"  # one step fills it
 # A queue's keys are of an earlier network: it must not move far until the queue is full.
 SLOWLY = ("views.hue=0.1", "views.grey=0", "optim=lars", "optim.lr=1.0", "optim.warmup=0.3")
@@ -44,6 +44,12 @@ SHARP = ("teacher.start=0.99", "loss.warmup_epochs=4.0")
 TEACHER = ("teacher.start=0.8", "teacher.end=0.8")
 WIDE = ("head.hidden=128", "head.dim=128")
 INFLATED = "data.generated=samples.npz"
+GENVIEW = (
+    "views@views.source=gentle",
+    "views.source.scale=[0.5,1.0]",
+    "data.partners=partners",
+    "latent.quality.foreground=foreground",
+)
 FITTING: dict[str, tuple[str, ...]] = {
     "adainf_barlow": (*WIDE, INFLATED),
     "adainf_byol": (*TEACHER, "head.hidden=128", "predictor.hidden=128", INFLATED),
@@ -63,6 +69,18 @@ FITTING: dict[str, tuple[str, ...]] = {
         "loss.warmup_epochs=4.0",
     ),
     "ft": (*MOCO, *TEACHER),
+    "genview_byol": (*TEACHER, "predictor.hidden=128", *GENVIEW),
+    "genview_mocov3": (*TEACHER, "predictor.hidden=128", *GENVIEW),
+    "genview_simclr": GENVIEW,
+    "genview_simsiam": (*WIDE, *GENVIEW),
+    "genview_swav": (
+        QUEUE,
+        "latent.queue.from_epoch=1",
+        "head.hidden=128",
+        "head.prototypes=32",
+        "head.frozen_epochs=1.0",
+        *GENVIEW,
+    ),
     "groco": WIDE,
     "hallucinator_byol": (*TEACHER, "head.hidden=128", "predictor.hidden=128"),
     "hallucinator_moco": (*MOCO, *TEACHER),
@@ -116,10 +134,15 @@ def mean(values: list[float]) -> float:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_a_recipe_trains_resumes_and_learns(cli: Cli, name: str) -> None:
-    if INFLATED in FITTING.get(name, ()):
+def test_a_recipe_trains_resumes_and_learns(cli: Cli, generate: Cli, name: str) -> None:
+    fitting, views = FITTING.get(name, ()), VIEWS
+    if INFLATED in fitting:
         np.savez(cli.folder / "samples.npz", image=np.stack([np.full((32, 32, 3), i, np.uint8) for i in range(64)]))
-    run = cli.run(f"experiment={name}", *SMALL, *FITTING.get(name, ()))
+    if set(GENVIEW) <= {*fitting}:
+        views = ()
+        save_foreground(cli.folder / "foreground")
+        assert generate("trainer=cpu", "data.source.train=128", "data.source.test=32", "out=partners").code == 0
+    run = cli.run(f"experiment={name}", *SMALL, *views, *fitting)
     whole, checkpoints = losses(run), run / "checkpoints"
     unbroken = torch.load(checkpoints / "last.ckpt", weights_only=True)["state_dict"]
     assert len(whole) == STEPS

@@ -4,12 +4,14 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 
+from ...ssl.errors import UserError
 from ..ivf import IVF
 from ..knn import knn
 from ..results import Row
 from ..search import search
 from ..store import FeatureStore
 from .protocol import Protocol, accuracy
+from .usable import usable
 
 log = logging.getLogger(__name__)
 
@@ -24,25 +26,33 @@ class KNN(Protocol):
         k: numbers of neighbours.
         temperature: of their votes.
         probes: number of lists of an inverted file to search, for very large banks; None: search exactly.
+        layers: one after the other.
     """
 
     def __init__(
-        self, k: Sequence[int] = (20, 200), temperature: Sequence[float] = (0.07,), probes: int | None = None
+        self,
+        k: Sequence[int] = (20, 200),
+        temperature: Sequence[float] = (0.07,),
+        probes: int | None = None,
+        layers: Sequence[str] = ("h",),
     ) -> None:
-        self.k, self.temperature, self.probes = list(k), list(temperature), probes
+        self.k, self.temperature, self.probes, self.layers = list(k), list(temperature), probes, layers
 
     def check(self, train: FeatureStore, test: FeatureStore) -> None:
         super().check(train, test)
         size = len(train.labelled().label)
         left_out = ", ".join(str(k) for k in self.k if k > size)
+        if left_out and size < min(self.k):
+            raise UserError(f"kNN with k={left_out}, but only {size} training images have a label: set k to fewer")
         if left_out:
             log.warning("kNN with k=%s is left out: only %d training images have a label", left_out, size)
 
     def __call__(self, train: FeatureStore, test: FeatureStore, seed: int) -> Iterator[Row]:
-        size = len(train.labelled().label)
-        ivf = None if self.probes is None else IVF(self.probes, seed)
         started = time.perf_counter()
-        predictions = knn(train, test, [k for k in self.k if k <= size], self.temperature, ivf or search)
+        train, test = usable(train), usable(test)
+        ivf = None if self.probes is None else IVF(self.probes, seed)
+        ks = [k for k in self.k if k <= len(train.label)]
+        predictions = knn(train, test, ks, self.temperature, ivf or search)
         seconds = time.perf_counter() - started
         how = {"protocol": "knn-ivf@1", "probes": ivf.probes, "recall": ivf.recall} if ivf else {"protocol": "knn@1"}
         for (k, temperature), prediction in predictions.items():

@@ -1,21 +1,36 @@
-"""Accuracy of a linear probe."""
+"""A linear probe on standardised features."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from ..linear import probe
+from ..held_out import Variant
+from ..linear import RECIPE, probe
+from ..metrics import METRICS, Name
 from ..results import Row
 from ..store import FeatureStore
-from .protocol import Protocol, accuracy
+from .measured import measured
+from .protocol import Protocol
+from .usable import usable
 
 
 class Linear(Protocol):
-    """Accuracy of softmax regression, its learning rate chosen on a tenth of train."""
+    """Softmax regression by SGD, its learning rate chosen on a tenth of train.
+
+    Args:
+        variant: `published` chooses on test, as it is often done, and says so in the protocol's name.
+        metric: what is chosen for and what is told.
+        layers: one after the other.
+    """
+
+    def __init__(self, variant: Variant = "clean", metric: Name = "accuracy", layers: Sequence[str] = ("h",)) -> None:
+        self.variant: Variant = variant
+        self.metric: Name = metric
+        self.layers = layers
 
     def __call__(self, train: FeatureStore, test: FeatureStore, seed: int) -> Iterator[Row]:
         started = time.perf_counter()
-        found = probe(train, test, seed)
-        setting = {"learning_rate": found.learning_rate, "held_out_accuracy": found.held_out_accuracy}
-        score = accuracy(found.prediction, test)
-        about = {"protocol": "linear-standardised-clean@1", "seconds": time.perf_counter() - started}
-        yield {"metric": "linear_accuracy", **score, **setting, **about}
+        found = probe(usable(train), usable(test), seed, RECIPE, self.variant, METRICS[self.metric])
+        held_out = {f"held_out_{self.metric}": found.verdict} if self.variant == "clean" else {}
+        about = {"learning_rate": found.learning_rate, **held_out, "protocol": f"linear-standardised-{self.variant}@1"}
+        score = measured(self.metric, found.logits, test)
+        yield {"metric": f"linear_{self.metric}", **score, **about, "seconds": time.perf_counter() - started}

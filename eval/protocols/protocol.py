@@ -1,14 +1,16 @@
-"""What all protocols share: they turn the features of train and test into rows of results."""
+"""What all protocols share: they turn frozen features, or a backbone and images, into rows of results."""
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Any, ClassVar
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, NamedTuple
 
+import torch
 from jaxtyping import Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...ssl.errors import UserError
+from ..extract import Images, PlainView
 from ..results import Row
 from ..store import FeatureStore
 
@@ -21,6 +23,7 @@ class Protocol(ABC):
     """
 
     label_free: ClassVar[bool] = False
+    layers: Sequence[str] | None = ("h",)  # that it is asked for, one after the other; None: all of them at once
 
     def check(self, train: FeatureStore, test: FeatureStore) -> None:
         """Refuse what cannot be measured and warn of what is left out; the features may be missing yet."""
@@ -30,6 +33,34 @@ class Protocol(ABC):
 
     @abstractmethod
     def __call__(self, train: FeatureStore, test: FeatureStore, seed: int) -> Iterator[Row]:
+        """Rows of metric, value, n, protocol@version and seconds; the same numbers for the same seed."""
+
+
+class Subject(NamedTuple):
+    """A backbone, what it is to be measured on, and how it sees that."""
+
+    backbone: nn.Module  # on `device`; to be copied by whoever trains it
+    train: Images
+    test: Images | None
+    view: PlainView  # the un-augmented view
+    device: torch.device
+    batch_size: int  # images per pass without gradients
+    precision: str  # as Lightning names it
+
+
+class Tuning(ABC):
+    """One measurement for which features without augmentation are not enough."""
+
+    label_free: ClassVar[bool] = False
+
+    def check(self, train: FeatureStore, test: FeatureStore) -> None:
+        """Refuse what cannot be measured; nothing but features is known by then."""
+        reason = obstacle(train, test)
+        if reason and not self.label_free:
+            raise UserError(reason)
+
+    @abstractmethod
+    def __call__(self, subject: Subject, seed: int) -> Iterator[Row]:
         """Rows of metric, value, n, protocol@version and seconds; the same numbers for the same seed."""
 
 
@@ -45,14 +76,22 @@ def obstacle(train: FeatureStore, test: FeatureStore) -> str | None:
     return None
 
 
-def accuracy(prediction: Int[Tensor, " n"], test: FeatureStore) -> dict[str, Any]:
-    """Share of hits among the labelled rows, over all and for each class that is there to be tested."""
+def accuracy(prediction: Int[Tensor, " n"], test: FeatureStore) -> Row:
+    """Share of hits among the labelled rows, over all and for each class that is there to be tested.
+
+    `low` and `high` bound 95 % of the shares in test sets drawn from this one with replacement: hits and misses so
+    drawn are binomial. `scores` are the hits themselves, by which two models are compared image by image.
+    """
+    from scipy.stats import binom
     from sklearn.metrics import recall_score  # slow to import, and only needed here
 
-    label = test.labelled().label
-    value, n = (prediction == label).double().mean().item(), len(label)
-    classes = label.unique().tolist()
+    test = test.labelled()
+    hit = prediction == test.label
+    value, n = hit.double().mean().item(), len(hit)
+    low, high = (float(bound) / n for bound in binom.ppf((0.025, 0.975), n, value))
+    classes = test.label.unique().tolist()
     each: Any = None  # scikit-learn's word for no average, which its stubs leave out
-    recall: Any = recall_score(label, prediction, labels=classes, average=each)
+    recall: Any = recall_score(test.label, prediction, labels=classes, average=each)
     per_class = {str(c): share for c, share in zip(classes, recall.tolist(), strict=True)}
-    return {"value": value, "standard_error": math.sqrt(value * (1 - value) / n), "n": n, "per_class": per_class}
+    spread = {"standard_error": math.sqrt(value * (1 - value) / n), "low": low, "high": high}
+    return {"value": value, **spread, "n": n, "per_class": per_class, "scores": (test.row, hit.float())}

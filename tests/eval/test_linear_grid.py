@@ -1,19 +1,21 @@
 import pytest
 import torch
 from samples import clusters
-from sslab.eval.linear import Recipe, fit, probe
-from sslab.eval.linear_grid import GRID, linear_grid
+from sslab.eval.heads import Recipe, fit
+from sslab.eval.linear import probe, trial
+from sslab.eval.linear_grid import GRID, best, linear_grid
+from sslab.eval.metrics import accuracy
 from sslab.eval.store import FeatureStore
 
 QUICK = GRID._replace(epochs=1, least_steps=40, batch_size=64)
 
 
-def layers(n: int, seed: int = 0) -> dict[str, FeatureStore]:
-    """One that tells the classes, one that hides them, of several widths."""
+def layers(n: int, seed: int = 0) -> FeatureStore:
+    """One that hides the classes, one that tells them, and one that mixes both, of several widths."""
     good = clusters(n, seed, spread=1)
     noise = torch.randn(n, 5, generator=torch.Generator().manual_seed(seed + 7))
     wide = torch.cat([noise, 0.02 * good.features], 1)
-    return {"noise": good._replace(features=noise), "wide": good._replace(features=wide), "good": good}
+    return good._replace(features=noise, meta={"layer": "noise"}, others={"wide": wide, "good": good.features})
 
 
 def test_thirteen_published_rates_scaled_to_the_batch():
@@ -22,33 +24,37 @@ def test_thirteen_published_rates_scaled_to_the_batch():
 
 
 def test_52_heads_together_are_each_alone():
-    train = layers(200) | {"fourth": clusters(200, spread=3)}
-    test = layers(10, 1) | {"fourth": clusters(10, 1, spread=3)}
     recipe = QUICK._replace(least_steps=8)
-    grid = linear_grid(train, test, 0, recipe).held_out_accuracy
-    assert sum(map(len, grid.values())) == 52
-    for layer in train:
+    train, test = layers(200), layers(10, 1)
+    four = {"fourth": clusters(200, spread=3), **{layer: train.at(layer) for layer in train.layers}}
+    verdicts = {layer: trial(store, test, 0, recipe, "clean", accuracy).verdict for layer, store in four.items()}
+    assert sum(map(len, verdicts.values())) == 52
+    for layer, store in four.items():
         for i, rate in enumerate(recipe.learning_rates):
-            alone = linear_grid({layer: train[layer]}, {layer: test[layer]}, 0, recipe._replace(learning_rates=(rate,)))
-            assert grid[layer][i] == alone.held_out_accuracy[layer][0]
+            alone = trial(store, test, 0, recipe._replace(learning_rates=(rate,)), "clean", accuracy)
+            assert alone.verdict == [verdicts[layer][i]]
 
 
-def test_the_best_layer_and_rate_are_trained_on_all_of_train():
+def test_every_layer_has_its_rate_and_the_best_is_the_one_that_tells():
     train, test = layers(300), layers(100, 1)
     found = linear_grid(train, test, 0, QUICK)
-    best = max(found.held_out_accuracy["good"])
-    assert found.layer == "good"
-    assert found.held_out_accuracy["good"][QUICK.learning_rates.index(found.learning_rate)] == best
-    store = train["good"]
-    head = fit(store.features, store.label, 3, 0, QUICK._replace(learning_rates=(found.learning_rate,)))
-    assert found.prediction.equal(head.predict(test["good"].features)[:, 0])
-    assert (found.prediction == test["good"].label).double().mean() > 0.85
+    assert list(found) == ["noise", "wide", "good"]
+    for layer, probed in found.items():
+        store = train.at(layer)
+        verdict = trial(store, test.at(layer), 0, QUICK, "clean", accuracy).verdict
+        assert probed.verdict == max(verdict) == verdict[QUICK.learning_rates.index(probed.learning_rate)]
+        head = fit(store.features, store.label, 3, 0, QUICK._replace(learning_rates=(probed.learning_rate,)))
+        assert probed.logits.equal(head.scores(test.at(layer).features))
+    assert best(found) == "good"
+    assert (found["good"].prediction == test.label).double().mean() > 0.85
+    assert list(linear_grid(train, test, 0, QUICK, ["wide"])) == ["wide"]
 
 
 def test_test_labels_and_features_choose_nothing():
     train, test = layers(200), layers(50, 1)
-    other = {name: s._replace(features=s.features.flip(0)) for name, s in test.items()}
-    assert linear_grid(train, test, 0, QUICK)[1:] == linear_grid(train, other, 0, QUICK)[1:]
+    other = test.take(torch.arange(50).flip(0))._replace(label=test.label)
+    choices = [{layer: probed[1:] for layer, probed in linear_grid(train, t, 0, QUICK).items()} for t in (test, other)]
+    assert choices[0] == choices[1]
 
 
 def test_features_are_taken_as_they_are():
@@ -62,10 +68,9 @@ def test_features_are_taken_as_they_are():
 
 
 def test_half_precision_features_are_read_in_single():
-    train, test = layers(200), layers(50, 1)
-    half = [{name: s._replace(features=s.features.half()) for name, s in part.items()} for part in (train, test)]
-    single = [{name: s._replace(features=s.features.float()) for name, s in part.items()} for part in half]
-    assert linear_grid(*half, 0, QUICK).prediction.equal(linear_grid(*single, 0, QUICK).prediction)
+    half = [part.at("good")._replace(features=part.others["good"].half()) for part in (layers(200), layers(50, 1))]
+    single = [part._replace(features=part.features.float()) for part in half]
+    assert linear_grid(*half, 0, QUICK)["good"].logits.equal(linear_grid(*single, 0, QUICK)["good"].logits)
 
 
 def test_rows_are_those_of_a_copy():
@@ -74,4 +79,4 @@ def test_rows_are_those_of_a_copy():
     some = fit(data.features, data.label, 3, 0, recipe, rows)
     copy = fit(data.features[rows], data.label[rows], 3, 0, recipe)
     assert some.weight.equal(copy.weight)
-    assert probe(data.take(rows), data, 0, recipe).prediction.equal(some.predict(data.features)[:, 0])
+    assert probe(data.take(rows), data, 0, recipe).prediction.equal(some.scores(data.features).argmax(1))

@@ -61,7 +61,7 @@ def test_chunks_change_nothing(toy, monkeypatch):
     monkeypatch.setattr("sslab.eval.logreg.CHUNK", 70)
     parts = dict(path(toy.features, toy.label, [1.0], torch.float64))[1.0]
     torch.testing.assert_close(parts, whole, rtol=1e-5, atol=1e-7)
-    assert parts.predict(toy.features).equal(whole.predict(toy.features))
+    assert parts.logits(toy.features).argmax(1).equal(whole.logits(toy.features).argmax(1))
 
 
 def test_more_dimensions_than_images_and_constant_features():
@@ -80,10 +80,10 @@ def test_the_penalty_is_chosen_on_train_alone(toy):
     chosen, rest = held_out(len(toy.label), 0)
     part = toy.take(chosen)
     accuracy = {
-        penalty: (classifier.predict(part.features) == part.label).double().mean().item()
+        penalty: (classifier.logits(part.features).argmax(1) == part.label).double().mean().item()
         for penalty, classifier in path(toy.features[rest], toy.label[rest], FEW, torch.float64)
     }
-    assert found.held_out_accuracy == max(accuracy.values()) == accuracy[found.penalty]
+    assert found.verdict == max(accuracy.values()) == accuracy[found.penalty]
     other = test._replace(features=-test.features, label=test.label.flip(0))
     assert logreg(toy, other, 0, FEW)[1:] == found[1:]
 
@@ -116,6 +116,6 @@ def test_one_class_is_refused():
         list(path(torch.eye(5), torch.full((5,), 2), FEW, torch.float64))
 
 
-def test_prediction_is_the_largest_logit():
-    classifier = Classifier(torch.eye(3), torch.tensor([0.0, 0, 2]))
-    assert classifier.predict(torch.tensor([[3.0, 0, 0], [1, 0, 0], [0, 3, 0]])).tolist() == [0, 2, 1]
+def test_logits_are_affine():
+    classifier = Classifier(torch.eye(2), torch.tensor([0.0, 2]))
+    assert classifier.logits(torch.tensor([[3.0, 0], [1, 5]])).tolist() == [[3, 2], [1, 7]]

@@ -20,6 +20,7 @@ from sslab.eval.geometry import alignment, uniformity
 from sslab.eval.knn import knn
 from sslab.eval.monitors import Monitor, collapse, read
 from sslab.eval.online_knn import OnlineKNN
+from sslab.eval.online_probe import OnlineProbe
 from sslab.eval.spectrum import rankme
 from sslab.ssl.backbones import Backbone
 from sslab.ssl.errors import UserError
@@ -62,7 +63,8 @@ class Data(pl.LightningDataModule):
         self.held_out = held_out
 
     def train_dataloader(self) -> DataLoader[Any]:
-        batches = [Batch.of(self.train_images.stack[rows]) for rows in torch.arange(48).split(8)]
+        label = self.train_images.label
+        batches = [Batch.of(self.train_images.stack[rows], label=label[rows]) for rows in torch.arange(48).split(8)]
         return DataLoader(batches, batch_size=None, generator=torch.Generator())  # pyright: ignore[reportArgumentType]
 
 
@@ -109,7 +111,7 @@ pytestmark = [
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_weights_are_the_same_bit_for_bit(tmp_path, precision):
     """Dropout and the views' noise come from the global generator here: a draw by a monitor would show."""
-    watched = train(tmp_path, [Monitor(2), OnlineKNN(3, bank=40, k=5)], precision=precision)
+    watched = train(tmp_path, [Monitor(2), OnlineKNN(3, bank=40, k=5), OnlineProbe(3)], precision=precision)
     alone = train(tmp_path / "alone", [], precision=precision)
     assert all(v.equal(alone.state_dict()[k]) for k, v in watched.state_dict().items())
     assert [m.training for m in watched.modules()] == [m.training for m in alone.modules()]
@@ -284,6 +286,79 @@ def test_online_knn_is_silent_without_what_it_needs(tmp_path, why):
     assert logged(tmp_path) == {}
 
 
+def test_online_probe_is_the_classifier_that_it_says(tmp_path):
+    class Witness(pl.Callback):
+        """Trains the same in plain words."""
+
+        def __init__(self) -> None:
+            self.weight, self.bias = torch.zeros(3, 128), torch.zeros(3)
+            self.speed: list[Tensor] = [torch.zeros(3, 128), torch.zeros(3)]
+            self.mean, self.var = torch.zeros(128), torch.ones(128)
+
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, *rest: Any) -> None:
+            step = pl_module.step_record
+            x, y = step.features[0].pooled, step.batch.label
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.mean = 0.9 * self.mean + 0.1 * mean
+            self.var = 0.9 * self.var + 0.1 * x.var(0)
+            unit = (x - mean) / (var + 1e-5).sqrt()
+            error = (unit @ self.weight.T + self.bias).softmax(1) - nn.functional.one_hot(y, 3)
+            slopes = error.T @ unit / len(x), error.mean(0)
+            self.speed = [0.9 * v + slope for v, slope in zip(self.speed, slopes, strict=True)]
+            self.weight, self.bias = self.weight - 0.1 * self.speed[0], self.bias - 0.1 * self.speed[1]
+
+    probe, witness = OnlineProbe(12), Witness()
+    module = train(tmp_path, [probe, witness], Data(images(60), torch.arange(48, 60)))
+    assert probe.probe is not None
+    torch.testing.assert_close(probe.probe[1].weight.detach(), witness.weight, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(probe.probe[0].running_var, witness.var)
+    store = extract(module.backbone, images(60), VIEW, module.device, rows=torch.arange(48, 60))
+    unit = (store.features.float() - witness.mean) / (witness.var + 1e-5).sqrt()
+    hits = (unit @ witness.weight.T + witness.bias).argmax(1) == store.label
+    assert logged(tmp_path) == {11: {"probe_accuracy": pytest.approx(hits.double().mean().item())}}
+
+
+def test_online_probe_goes_on_where_it_was():
+    def learn(probe: OnlineProbe, seeds: range) -> OnlineProbe:
+        probe.classes = 3
+        for seed in seeds:
+            draw = torch.Generator().manual_seed(seed)
+            label = torch.randint(-1, 3, (9,), generator=draw)
+            batch = Batch.of(torch.zeros(9, 3, 0, 0, dtype=torch.uint8), label=label)
+            probe._learn(torch.randn(9, 4, generator=draw), batch)
+        return probe
+
+    whole, first, second = learn(OnlineProbe(), range(4)), learn(OnlineProbe(), range(2)), OnlineProbe()
+    second.load_state_dict(first.state_dict())
+    learn(second, range(2, 4))
+    assert whole.probe is not None
+    assert second.probe is not None
+    for name, value in whole.probe.state_dict().items():
+        assert second.probe.state_dict()[name].equal(value), name
+
+
+def test_online_probe_learns_nothing_of_rows_without_a_label():
+    probe = OnlineProbe()
+    probe.classes = 3
+    x, label = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, -1, 2, -1, 0])
+    source = torch.tensor([0, 0, 0, 1, 0, 0])
+    probe._learn(x, Batch.of(torch.zeros(6, 3, 0, 0, dtype=torch.uint8), label=label, source=source))
+    assert probe.probe is not None
+    unit = (x - x.mean(0)) / (x.var(0, correction=0) + 1e-5).sqrt()
+    known = [0, 1, 5]
+    error = torch.full((3, 3), 1 / 3) - nn.functional.one_hot(label[known], 3)
+    torch.testing.assert_close(probe.probe[1].weight.detach(), -0.1 * error.T @ unit[known] / 3)
+
+
+@pytest.mark.parametrize("why", ["one class", "nothing held out"])
+def test_online_probe_is_silent_without_what_it_needs(tmp_path, why):
+    data = Data(images(60), torch.arange(48, 60) if why == "one class" else torch.arange(0))
+    if why == "one class":
+        data.train_images.label[:] = 1
+    train(tmp_path, [OnlineProbe(4)], data)
+    assert logged(tmp_path) == {}
+
+
 def test_every_below_one_is_refused():
     with pytest.raises(UserError, match="every=0: expected 1 or more"):
         Monitor(0)
@@ -292,5 +367,7 @@ def test_every_below_one_is_refused():
 def test_configs():
     conf = Path(__file__).parents[2] / "conf" / "monitor"
     built = [instantiate(node) for node in OmegaConf.load(conf / "default.yaml").values()]  # pyright: ignore
-    assert [vars(callback) for callback in built] == [vars(Monitor()), vars(OnlineKNN())]
+    assert [{**vars(callback), "rows": None} for callback in built] == [
+        {**vars(callback), "rows": None} for callback in (Monitor(), OnlineKNN(), OnlineProbe())
+    ]
     assert not OmegaConf.load(conf / "none.yaml")

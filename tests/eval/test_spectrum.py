@@ -74,7 +74,7 @@ def test_participation_ratio_of_a_gaussian(n, d, published, error):
 
 @pytest.mark.parametrize(("n", "d"), [(50, 7), (7, 50), (8, 8)])
 def test_spectrum_of_tall_and_wide_matrices_by_chunks(monkeypatch, n, d):
-    monkeypatch.setattr("sslab.eval.spectrum.CHUNK", 6)
+    monkeypatch.setattr("sslab.eval.moments.CHUNK", 6)
     z = gaussian(n, d) + 3
     expected = torch.linalg.svdvals(z.double() - z.double().mean(0)).square() / (n - 1)
     torch.testing.assert_close(covariance_spectrum(z)[: min(n - 1, d)], expected[: min(n - 1, d)])

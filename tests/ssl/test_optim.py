@@ -57,6 +57,18 @@ def test_milestones_replace_the_cosine() -> None:
     assert factors == pytest.approx([0.5, 1.0, 1.0, 0.1, 0.1, 0.01, 0.01])
 
 
+def test_at_a_milestone_the_rate_drops_to_its_share() -> None:
+    optim = Optim("sgd", lr=1.0, weight_decay=0.0, warmup=0.0, milestones=[0.6, 0.8], drop=0.2)
+    assert [optim.factor(step, 20) for step in (0, 11, 12, 15, 16, 19)] == pytest.approx([1, 1, 0.2, 0.2, 0.04, 0.04])
+
+
+def test_groups_keep_rates_of_their_own() -> None:
+    layer = nn.Linear(2, 2)
+    optim = Optim("sgd", lr=1.0, weight_decay=0.1, momentum=0.8)
+    first, second = optim.over([{"params": [layer.weight], "lr": 0.5}, {"params": [layer.bias]}], 512).param_groups
+    assert (first["lr"], second["lr"], first["momentum"], second["weight_decay"]) == (0.5, 2.0, 0.8, 0.1)
+
+
 def test_a_constant_part_keeps_the_peak_rate() -> None:
     optim = Optim("sgd", lr=1.0, weight_decay=0.1, scaling="none", warmup=0.0, constant=["predictor"])
     optimizer = optim.build({"encoder": nn.Linear(2, 2), "predictor": nn.Linear(2, 2)}, 256)

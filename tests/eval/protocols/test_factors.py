@@ -80,9 +80,9 @@ def test_images_without_factors_are_refused():
 def test_the_table_keeps_factors_together(rows):
     both = [{**row, "representation": name} for name in ("trained", "pixels") for row in rows if row["n"] == 120]
     lines = table(both).splitlines()
-    assert lines[0].split() == ["knn", "k=5", "linear"]
+    assert lines[0].split() == ["trained", "pixels"]
     assert [line.split("  ")[0] for line in lines[1:]] == [
-        f"{factor} (chance {chance:.1%}), {name}"
+        f"{factor} (chance {chance:.1%}), {metric}"
         for factor, chance in dict.fromkeys((row["factor"], row["chance"]) for row in rows)
-        for name in ("trained", "pixels")
+        for metric in ("knn k=5", "linear")
     ]

@@ -1,0 +1,36 @@
+"""`python -m sslab.eval`: evaluate a backbone, or compare two evaluations; `--help` names the choices."""
+
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from ..ssl import run
+from ..ssl.explain import one_line_errors
+
+
+def main() -> None:
+    """Leaves with status 2 and one line on input that cannot work."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    with one_line_errors("evaluate"):
+        if sys.argv[1:2] == ["compare"]:
+            from .compare import compare
+
+            print(compare([Path(folder) for folder in sys.argv[2:]]))
+        else:
+            hydra.main(version_base="1.3", config_path="pkg://sslab.conf", config_name="evaluate")(_launch)()
+
+
+@one_line_errors("evaluate")  # here too: Hydra would add words of its own to what leaves a job
+def _launch(composed: DictConfig) -> None:
+    from ..ssl.evaluate import evaluate  # torch comes with it: `--help` and a wrong name need not wait
+
+    config: run.Config = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)  # pyright: ignore
+    run.log_to(None)
+    evaluate(config)
+
+
+if __name__ == "__main__":
+    main()

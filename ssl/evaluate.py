@@ -1,0 +1,121 @@
+"""Evaluate a backbone that is there already."""
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from torch import nn
+
+from ..datamodules.views.plain import Plain
+from ..eval.extract import Pixels
+from .build import make
+from .check import check
+from .checkpoint import Checkpoint, open_checkpoint
+from .device import own_device
+from .distributed import rank
+from .errors import UserError
+from .run import Config, commit
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(config: Config) -> list[dict[str, Any]]:
+    """The rows of results, which are also written to a folder."""
+    check(config["evaluation"], "evaluation")
+    device = own_device(config["accelerator"])
+    evaluation = make(config["evaluation"])
+    opened = open_checkpoint(config["checkpoint"], config["weights"])
+    backbones = {"trained": opened.backbone, **{name: _baseline(name, opened) for name in config["baselines"]}}
+    view = _view(config, opened)
+    node = _data(config, opened)
+    with _ranks():
+        check(node, "data")
+        data = make(node, seed=config["seed"], accumulate=1)
+        data.setup("test")
+        folder = _folder(config, opened, node["name"])
+        test = data.test_images
+        meta = {
+            "checkpoint": config["checkpoint"],
+            "data": node["name"],
+            "test": test and test.fingerprint()[:16],
+            "commit": commit(),
+        }
+        placed = {name: backbone.to(device) for name, backbone in backbones.items()}
+        if rank() == 0:
+            _make(folder)
+            log.info("results go to %s", folder)
+        return evaluation(placed, data.real_images, test, view, device, folder, meta)
+
+
+def _baseline(name: str, opened: Checkpoint) -> nn.Module:
+    match name:
+        case "pixels":
+            return Pixels()
+        case "untrained":
+            return opened.untrained()
+    raise UserError(f"baselines=[{name}] is none: there are untrained and pixels")
+
+
+def _view(config: Config, opened: Checkpoint) -> Plain:
+    """As the backbone was made for, unless something else is asked for."""
+    seen = opened.view | {key: value for key, value in config["view"].items() if value is not None}
+    missing = [f"view.{key}" for key in ("size", "mean", "std") if key not in seen]
+    if missing:
+        raise UserError(f"{config['checkpoint']} does not say how its images are scaled: set {', '.join(missing)}")
+    backbone: Any = opened.backbone.backbone
+    backbone.check(seen["size"], seen["size"])
+    return Plain(**seen)
+
+
+def _data(config: Config, opened: Checkpoint) -> Config:
+    """The data that are asked for; else those that the backbone was trained on, perhaps with other settings."""
+    asked: Config = config.get("data") or {}
+    if "_target_" in asked:
+        return asked
+    if "data" not in opened.config:
+        raise UserError(f"{config['checkpoint']} was trained on nobody knows what: set data=<a choice>")
+    return {key: value for key, value in opened.config["data"].items() if key != "order"} | asked
+
+
+def _folder(config: Config, opened: Checkpoint, data: str) -> Path:
+    """Where results go: into the run's folder, if it is of a run."""
+    if config["out"] is not None:
+        return Path(config["out"]).expanduser()
+    place, file = opened.folder, Path(config["checkpoint"])
+    if place is None:
+        within = Path("evals") / _plain(config["checkpoint"])
+    elif file.suffix == ".ckpt" and file.stem != "last":
+        within = place / "eval" / file.stem
+    else:
+        within = place / "eval"
+    return within / f"{data}-{_plain(config['name'] or '-'.join(config['protocols']))}"
+
+
+def _plain(name: str) -> str:
+    """Fit for the name of a folder."""
+    return re.sub(r"[^\w.-]+", "_", name).strip("._")
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write results to {folder} ({error.strerror}): set out=<a folder>") from None
+
+
+@contextmanager
+def _ranks() -> Iterator[None]:
+    """The processes that torchrun has started, to share the images among them."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        yield
+        return
+    dist.init_process_group("gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()

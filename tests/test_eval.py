@@ -1,0 +1,115 @@
+"""`python -m sslab.eval` as its users call it."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+DATA = ("data=shapes", "data.source.train=300", "data.source.test=100")
+
+
+def rows(folder: Path) -> list[dict]:
+    return json.loads((folder / "results.json").read_text())
+
+
+def values(folder: Path) -> dict[tuple, float]:
+    return {(r["representation"], r["metric"], r.get("k"), r["layer"]): r["value"] for r in rows(folder)}
+
+
+def test_a_run_evaluated_again_gives_the_numbers_of_its_end(evaluate, run):
+    result = evaluate(f"checkpoint={run}", "baselines=[untrained,pixels]")
+    assert result.code == 0, result.err
+    assert "knn k=20" in result.out
+    found, before = values(run / "eval" / "shapes-default"), values(run)
+    assert found == before
+    assert {name for name, *_ in found} == {"trained", "untrained", "pixels"}
+
+
+def test_results_stand_alone(evaluate, run):
+    assert evaluate(f"checkpoint={run}", "protocol=knn").code == 0
+    for row in rows(run / "eval" / "shapes-knn"):
+        assert row["checkpoint"] == str(run)
+        assert (row["data"], row["seed"], row["layer"], row["n"]) == ("shapes", 0, "h", 200)
+        assert row["low"] <= row["value"] <= row["high"]
+        assert len(row["commit"]) == 40
+        assert row["protocol"] == "knn@1"
+        assert row["seconds"] > 0
+    with (run / "eval" / "shapes-knn" / "results.csv").open() as file:
+        assert [line["k"] for line in csv.DictReader(file)] == ["20", "200"]
+
+
+def test_features_are_extracted_once(evaluate, run):
+    assert evaluate(f"checkpoint={run}", "protocol=knn").code == 0
+    before = {file: file.stat().st_mtime_ns for file in evaluate.folder.rglob("features.f16")}
+    assert len(before) == 2
+    assert evaluate(f"checkpoint={run}", "protocol=[knn,linear]").code == 0
+    assert {file: file.stat().st_mtime_ns for file in evaluate.folder.rglob("features.f16")} == before
+    assert rows(run / "eval" / "shapes-knn-linear")
+
+
+@pytest.mark.parametrize("file", ["checkpoints/last.ckpt", "backbone.safetensors"])
+def test_files_of_a_run_are_the_run(evaluate, run, file):
+    assert evaluate(f"checkpoint={run / file}", "protocol=knn", "out=here").code == 0
+    assert evaluate(f"checkpoint={run}", "protocol=knn").code == 0
+    assert values(evaluate.folder / "here") == values(run / "eval" / "shapes-knn")
+
+
+def test_an_exported_file_is_enough_elsewhere(evaluate, run):
+    (evaluate.folder / "mine.safetensors").write_bytes((run / "backbone.safetensors").read_bytes())
+    assert evaluate("checkpoint=mine.safetensors", *DATA, "protocol=knn").code == 0
+    assert rows(evaluate.folder / "evals" / "mine.safetensors" / "shapes-knn")
+
+
+def test_a_model_of_timm(evaluate):
+    torch.manual_seed(0)
+    weights = timm.create_model("resnet18", num_classes=5).state_dict()
+    save_file(weights, evaluate.folder / "published.safetensors")
+    arguments = ("checkpoint=timm:resnet18", *DATA, "protocol=knn", "view.size=32", "protocols.knn.k=[5]")
+    assert evaluate(*arguments, "weights=published.safetensors").code == 0
+    assert rows(evaluate.folder / "evals" / "timm_resnet18" / "shapes-knn")[0]["n"] == 100
+
+
+def test_sweeps_over_checkpoints_and_protocols(evaluate, run):
+    best = run / "checkpoints" / "last.ckpt"
+    result = evaluate("-m", f"checkpoint={run},{best}", "protocol=knn,linear", *DATA, "protocols.knn.k=[5]")
+    assert result.code != 0  # protocols.knn is nothing to set for protocol=linear
+    assert evaluate("-m", f"checkpoint={run},{best}", "protocol=knn,linear").code == 0
+    assert {folder.name for folder in (run / "eval").iterdir()} >= {"shapes-knn", "shapes-linear"}
+
+
+def test_compare(evaluate, run):
+    for seed in (0, 1):
+        assert evaluate(f"checkpoint={run}", "protocol=linear", f"seed={seed}", f"out=seed{seed}").code == 0
+    result = evaluate("compare", "seed0", "seed1")
+    assert result.code == 0
+    assert "trained, linear" in result.out
+    assert evaluate("compare", "seed0").code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "checkpoint has no value"),
+        (("checkpoint=nowhere",), "checkpoint=nowhere does not exist"),
+        (("checkpoint=.",), "no run folder"),
+        (("checkpoint=timm:resnet1", "weights=random", *DATA), "near: "),
+        (("checkpoint=timm:resnet18", "weights=random"), "set data=<a choice>"),
+        (("checkpoint=timm:resnet18", "weights=none.safetensors", *DATA), "none.safetensors does not exist"),
+        (("checkpoint=RUN", "weights=random"), "weights=random are for a model of timm"),
+        (("checkpoint=RUN", "baselines=[nothing]"), "there are untrained and pixels"),
+        (("checkpoint=RUN", "protocol=none"), "protocol=none is no choice"),
+        (("checkpoint=RUN", "protocol=knn", "protocols.knn.neighbours=5"), "neighbours"),
+        (("checkpoint=RUN", "protocol=knn", "protocols.knn.k=[1000000]"), "k"),
+        (("checkpoint=RUN/metrics.csv",), "is no checkpoint"),
+        (("checkpoint=RUN", "accelerator=gpu"), "there is no GPU"),
+    ],
+)
+def test_refusals(evaluate, run, arguments, message):
+    if arguments and "gpu" in arguments[-1] and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    line = evaluate.refuse(*(argument.replace("RUN", str(run)) for argument in arguments))
+    assert message in line
