@@ -1,5 +1,6 @@
 """`python -m sslab.eval`: evaluate a backbone, or compare two evaluations; `--help` names the choices."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -28,7 +29,7 @@ def _launch(composed: DictConfig) -> None:
     from ..ssl.evaluate import evaluate  # torch comes with it: `--help` and a wrong name need not wait
 
     config: run.Config = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)  # pyright: ignore
-    run.log_to(None)
+    run.log_to(None, logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING)
     evaluate(config)
 
 

@@ -62,6 +62,7 @@ class Evaluation:
     ) -> list[Row]:
         """The rows of `results.json`; each repeats `meta`, so that it can stand alone."""
         protocols = self._feasible(train, test)
+        _make(folder)
         rows: list[Row] = []
         scores: dict[int, Score] = {}
         for name, backbone in backbones.items():
@@ -125,6 +126,13 @@ class Evaluation:
         if not all(protocol.label_free for protocol in feasible):
             _warn_of_unseen(bank.labelled(), queries.labelled())
         return feasible
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write results to {folder} ({error.strerror}): set out=<a folder>") from None
 
 
 def _warn_of_unseen(train: FeatureStore, test: FeatureStore) -> None:

@@ -17,10 +17,10 @@ from .build import make
 from .check import check
 from .checkpoint import Checkpoint, open_checkpoint
 from .device import own_device
-from .distributed import rank
 from .errors import UserError
 from .run import Config, commit
 
+OF_TRAINING = ("order", "holdout", "generated", "copies", "partners")  # of data, which evaluation does without
 log = logging.getLogger(__name__)
 
 
@@ -46,10 +46,9 @@ def evaluate(config: Config) -> list[dict[str, Any]]:
             "commit": commit(),
         }
         placed = {name: backbone.to(device) for name, backbone in backbones.items()}
-        if rank() == 0:
-            _make(folder)
-            log.info("results go to %s", folder)
-        return evaluation(placed, data.real_images, test, view, device, folder, meta)
+        rows = evaluation(placed, data.real_images, test, view, device, folder, meta)
+    log.info("results are in %s", folder)
+    return rows
 
 
 def _baseline(name: str, opened: Checkpoint) -> nn.Module:
@@ -75,11 +74,10 @@ def _view(config: Config, opened: Checkpoint) -> Plain:
 def _data(config: Config, opened: Checkpoint) -> Config:
     """The data that are asked for; else those that the backbone was trained on, perhaps with other settings."""
     asked: Config = config.get("data") or {}
-    if "_target_" in asked:
-        return asked
-    if "data" not in opened.config:
+    if "_target_" not in asked and "data" not in opened.config:
         raise UserError(f"{config['checkpoint']} was trained on nobody knows what: set data=<a choice>")
-    return {key: value for key, value in opened.config["data"].items() if key != "order"} | asked
+    known = asked if "_target_" in asked else opened.config["data"] | asked
+    return {key: value for key, value in known.items() if key not in OF_TRAINING} | {"batch_size": 1}
 
 
 def _folder(config: Config, opened: Checkpoint, data: str) -> Path:
@@ -99,13 +97,6 @@ def _folder(config: Config, opened: Checkpoint, data: str) -> Path:
 def _plain(name: str) -> str:
     """Fit for the name of a folder."""
     return re.sub(r"[^\w.-]+", "_", name).strip("._")
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write results to {folder} ({error.strerror}): set out=<a folder>") from None
 
 
 @contextmanager

@@ -93,5 +93,5 @@ def _captions(experiment: Experiment, batch: Batch, views: tuple[View, ...], row
     for part in module.latent:
         if isinstance(part, Quality):
             weight = part.weights_of(views, [*module.target_views, *module.online_views], rows)
-            captions = [f"{text} ×{w:.2f}".strip() for text, w in zip(captions, weight.tolist(), strict=False)]
+            captions = [f"{text} w={w:.2f}".strip() for text, w in zip(captions, weight.tolist(), strict=False)]
     return captions

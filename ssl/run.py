@@ -23,6 +23,7 @@ PACKAGES = ("torch", "torchvision", "pytorch-lightning", "timm", "hydra-core", "
 NOISE = (  # warnings that no user can act on
     "`isinstance.treespec, LeafSpec.` is deprecated",  # Lightning 2.6 on torch 2.15
     "Found .* module.s. in eval mode at the start of training",  # a teacher is
+    "The number of training batches .* is smaller than the logging interval",  # log_every counts steps, not epochs
     "Checkpoint directory .* exists and is not empty",  # a resumed run's
 )
 log = logging.getLogger(__name__)
