@@ -24,7 +24,7 @@ class Checkpoint(NamedTuple):
     """What an evaluation needs to know of a backbone."""
 
     backbone: Layered
-    view: dict[str, Any]  # size, mean and std of the images that it was made for, as far as they are known
+    view: dict[str, Any]  # arguments of the plain view of images that it was made for, as far as they are known
     config: Config  # of the run that trained it; {}: none
     folder: Path | None  # of that run
 
@@ -57,8 +57,14 @@ def _timm(name: str, weights: str | None) -> Checkpoint:
         backbone.trunk.load_state_dict(_published(name).state_dict())
     elif weights != "random":
         load_weights(backbone.trunk, Path(weights).expanduser())
-    view = {"size": size} | ({"mean": [*described.mean], "std": [*described.std]} if described else {})
-    return Checkpoint(Layered(backbone), view, {}, None)
+    return Checkpoint(Layered(backbone), {"size": size} | (_seen(described) if described else {}), {}, None)
+
+
+def _seen(described: Any) -> dict[str, Any]:
+    """How timm shows images to a model."""
+    interpolation = described.interpolation if described.interpolation in ("bilinear", "bicubic") else "bicubic"
+    normalised = {"mean": [*described.mean], "std": [*described.std]}
+    return {**normalised, "crop": described.crop_pct, "interpolation": interpolation}
 
 
 def _published(name: str) -> nn.Module:
@@ -119,7 +125,7 @@ def _exported(file: Path) -> Checkpoint:
 
 def _view(config: Config) -> dict[str, Any]:
     view = config.get("plain_view", {})
-    return {key: view[key] for key in ("size", "mean", "std") if key in view}
+    return {key: value for key, value in view.items() if key != "_target_"}
 
 
 def _head(config: Config, backbone: Any, state: Mapping[str, Any]) -> nn.Module:

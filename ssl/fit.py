@@ -45,7 +45,7 @@ def fit(experiment: Experiment, folder: Path, checkpoint: Path | None) -> torch.
 def evaluate(experiment: Experiment, folder: Path, device: torch.device) -> list[dict[str, Any]]:
     """Export the backbone, and set it beside itself before training and beside raw pixels."""
     trained: Any = experiment.module.backbone
-    seen = {key: experiment.config["plain_view"][key] for key in ("size", "mean", "std")}
+    seen = {key: value for key, value in experiment.config["plain_view"].items() if key != "_target_"}
     about = {"backbone": json.dumps(experiment.config["backbone"]), "view": json.dumps(seen)}
     save_weights(trained.trunk, folder / "backbone.safetensors", about)
     return measure(experiment, {"trained": Layered(trained, experiment.module.encoder.head)}, folder, device)

@@ -71,6 +71,9 @@ def test_a_model_of_timm(evaluate):
     arguments = ("checkpoint=timm:resnet18", *DATA, "protocol=knn", "view.size=32", "protocols.knn.k=[5]")
     assert evaluate(*arguments, "weights=published.safetensors").code == 0
     assert rows(evaluate.folder / "evals" / "timm_resnet18" / "shapes-knn")[0]["n"] == 100
+    about = [json.loads(file.read_text()) for file in evaluate.folder.glob("features/*/about.json")]
+    published = "mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225], count=1, crop=0.95, interpolation='bicubic'"
+    assert {a["view"] for a in about} == {f"Plain(size=32, {published})"}
 
 
 def test_sweeps_over_checkpoints_and_protocols(evaluate, run):

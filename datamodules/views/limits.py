@@ -12,6 +12,7 @@ LIMITS = {
     "shrink": (1, inf),
     "scale": (0, 1),
     "ratio": (0.01, 100),
+    "crop": (0.01, 1),
     "centre": (0, 1),
     "centre_alpha": (0.01, inf),
     "flip": (0, 1),

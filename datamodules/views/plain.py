@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from ...ssl.step import Batch, Crop, View
@@ -16,12 +18,17 @@ Number = float | int
 
 @dataclass(frozen=True)
 class Plain:
-    """Resize the shorter side to `size`, crop the centre, normalise; every view is the same."""
+    """Resize the shorter side, crop a square of `size` from the centre, normalise; every view is the same.
+
+    The square is a share `crop` of the shorter side: 1, or 0.875 as is usual for photographs.
+    """
 
     size: int
     mean: Sequence[Number]
     std: Sequence[Number]
     count: int = 1
+    crop: Number = 1.0
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
 
     def __post_init__(self) -> None:
         check(self)
@@ -50,7 +57,8 @@ class Plain:
         return self._crop(image[None])
 
     def _crop(self, images: UInt8[Tensor, "b 3 H W"]) -> Crop:
-        resized = F.resize(images, [self.size], antialias=True)
+        side = round(self.size / self.crop)
+        resized = F.resize(images, [side], InterpolationMode(self.interpolation), antialias=True)
         height, width = resized.shape[2:]
         top, left = round((height - self.size) / 2), round((width - self.size) / 2)
         box = torch.tensor([left, top, left + self.size, top + self.size], device=images.device)

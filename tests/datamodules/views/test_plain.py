@@ -20,6 +20,22 @@ def test_equals_torchvision(images: UInt8[Tensor, "24 3 40 52"], size: int) -> N
     assert not view.flipped.any()
 
 
+def test_photographs_are_resized_before_a_share_is_cropped(images: UInt8[Tensor, "24 3 40 52"]) -> None:
+    view = Plain(28, MEAN, STD, crop=0.875, interpolation="bicubic")(Batch.of(images))[0]
+    theirs = v2.Compose(
+        [
+            v2.Resize(32, v2.InterpolationMode.BICUBIC),
+            v2.CenterCrop(28),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(MEAN, STD),
+        ]
+    )
+    torch.testing.assert_close(view.image, theirs(images))
+    width = 52 * 32 / 40
+    torch.testing.assert_close(view.box[0, 3] - view.box[0, 1], torch.tensor(0.875))
+    torch.testing.assert_close(view.box[0, 2] - view.box[0, 0], torch.tensor(28 / int(width)))
+
+
 def test_box_is_the_central_square(images: UInt8[Tensor, "24 3 40 52"]) -> None:
     box = Plain(40, MEAN, STD)(Batch.of(images))[0].box
     torch.testing.assert_close(box, torch.tensor([[6 / 52, 0, 46 / 52, 1]]).expand(24, 4))
