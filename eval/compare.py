@@ -10,7 +10,7 @@ from ..ssl.errors import UserError
 from .bootstrap import Comparison, paired
 from .results import Row, Score, aligned, read, title
 
-SETTING = ("metric", "protocol", "k", "T", "layer", "factor", "shots", "representation")
+SETTING = ("metric", "protocol", "k", "T", "layer", "factor", "representation")
 
 
 def compare(folders: Sequence[Path]) -> str:

@@ -17,10 +17,10 @@ from ..datamodules.generate.request import Generator
 from . import run
 from .build import make
 from .check import check
+from .device import own_device
 from .draws import mix
 from .errors import UserError
 from .progress import Progress
-from .training import Training
 
 LEARNED = ("seed", "data", "trainer", "train_generator")  # what decides the weights of a generator
 
@@ -30,20 +30,13 @@ def generate(config: run.Config) -> None:
     check(config)
     training = make(config["trainer"])
     training.check()
-    generator = make(config["generator"], device=_device(training), precision=training.mixed)
+    generator = make(config["generator"], device=own_device(training.accelerator), precision=training.mixed)
     originals = make(config["data"]["source"]).train
     parts = make(config["parts"], count=len(originals))
     _claim(parts.folder, _settings(config, generator, parts))
     bad = BadFiles(len(originals), config["data"]["max_bad"], parts.folder)
     made = _fill(parts, Maker(generator, originals, config["seed"], config["batch_size"], bad))
     print(f"made {made} images in {parts.folder}")
-
-
-def _device(training: Training) -> torch.device:
-    """The GPU that is for this process, where there is one."""
-    if training.accelerator == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
 
 
 def _settings(config: run.Config, generator: Generator, parts: Parts) -> run.Config:
