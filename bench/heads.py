@@ -8,18 +8,15 @@ The ratio of medians is what counts.
 
 import argparse
 import statistics
-import time
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_module
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf, open_dict
 from sslab.heads.multi import MultiHead
-from sslab.ssl.build import build
 from sslab.ssl.module import Module
 from sslab.ssl.step import Batch, Features, Step, View
 from torch import Tensor, nn
+
+from .lab import experiment, now
 
 WARM = 1
 
@@ -89,12 +86,7 @@ def modules(options: argparse.Namespace) -> dict[str, Module]:
 def module(options: argparse.Namespace, heads: int) -> Module:
     choices = [f"backbone={options.backbone}", f"loss={options.loss}", "head=multi", f"head.heads={heads}"]
     sizes = [f"data.batch_size={options.images}", f"data.source.train={options.images + 64}", "data.source.test=100"]
-    with initialize_config_module("sslab.conf", version_base="1.3"):
-        composed = compose("config", [*choices, *sizes, "data.holdout=0"], return_hydra_config=True)
-    HydraConfig.instance().set_config(composed)
-    with open_dict(composed):
-        del composed["hydra"]
-    return build(OmegaConf.to_container(composed, resolve=True)).module  # pyright: ignore[reportArgumentType]
+    return experiment(*choices, *sizes, "data.holdout=0").module
 
 
 def inputs(images: int, device: torch.device) -> tuple[dict[int, View], Batch]:
@@ -103,12 +95,6 @@ def inputs(images: int, device: torch.device) -> tuple[dict[int, View], Batch]:
     unflipped = torch.zeros(images, dtype=torch.bool)
     views = {v: View(torch.randn(images, 3, 32, 32, generator=draw).to(device), whole, unflipped) for v in (0, 1)}
     return views, Batch.of(torch.zeros(images, 3, 0, 0, dtype=torch.uint8, device=device))
-
-
-def now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 if __name__ == "__main__":

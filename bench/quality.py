@@ -8,20 +8,18 @@ Both are steps of one network, in turns, so that both meet the same weather; the
 import argparse
 import statistics
 import tempfile
-import time
 from pathlib import Path
-from typing import Any
 
 import torch
-from hydra import compose, initialize_config_module
-from omegaconf import OmegaConf
 from sslab.ssl.backbones import Backbone
-from sslab.ssl.build import Experiment, build
+from sslab.ssl.build import Experiment
 from sslab.ssl.export import save_weights
 from sslab.ssl.foreground import Foreground
 from sslab.ssl.frozen import Frozen
 from sslab.ssl.step import Batch
 from torch import nn
+
+from .lab import experiment, now
 
 SIZE, WARM = 32, 2
 MEAN, STD = [0.437] * 3, [0.283] * 3  # of the views, too
@@ -35,7 +33,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         save(Path(folder), options.backbone)
-        parts = experiment(folder, options.backbone, options.batch)
+        parts = prepare(folder, options.backbone, options.batch)
         plain, weighed = measure(parts, options.batch, options.rounds)
     print(f"{options.backbone}, {options.batch} images of {SIZE} px, {parts.training.device}, {parts.training.mixed}")
     print(f"without {1e3 * plain:8.1f} ms\nwith    {1e3 * weighed:8.1f} ms\nratio   {weighed / plain:8.3f}")
@@ -48,12 +46,9 @@ def save(folder: Path, backbone: str) -> None:
     Foreground(nn.functional.normalize(torch.randn(encoder.dim), dim=0), 0.0, encoder).save(folder)
 
 
-def experiment(folder: str, backbone: str, batch: int) -> Experiment:
+def prepare(folder: str, backbone: str, batch: int) -> Experiment:
     chosen = [f"backbone={backbone}", "views=simclr", "latent=[quality]", f"latent.quality.foreground={folder}"]
-    sizes = [f"data.source.train={2 * batch}", f"data.batch_size={batch}", "data.holdout=0", "name=bench"]
-    with initialize_config_module("sslab.conf", version_base="1.3"):
-        composed: Any = OmegaConf.to_container(compose("config", [*chosen, *sizes]), resolve=True)
-    return build(composed)
+    return experiment(*chosen, f"data.source.train={2 * batch}", f"data.batch_size={batch}", "data.holdout=0")
 
 
 def measure(parts: Experiment, size: int, rounds: int) -> tuple[float, float]:
@@ -81,12 +76,6 @@ def step(parts: Experiment, batch: Batch, optimizer: torch.optim.Optimizer, devi
     loss.backward()
     optimizer.step()
     return now(device) - began
-
-
-def now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 if __name__ == "__main__":

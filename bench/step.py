@@ -10,16 +10,14 @@ import copy
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from hydra import compose, initialize_config_module
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf, open_dict
-from sslab.ssl.build import Experiment, build
+from sslab.ssl.build import Experiment
+
+from .lab import experiment, now
 
 STEPS, WARM = 9, 3
 BATCH = {"vit_s": 64}  # of other backbones: 256
@@ -55,25 +53,13 @@ class Turns(pl.Callback):
         self.bare.append(self.since - began)
 
 
-def now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-def experiment(backbone: str, views: str) -> Experiment:
+def prepare(backbone: str, views: str) -> Experiment:
     sizes = ["data.source.train=4000", "data.source.test=100", f"trainer.max_steps={STEPS}"]
-    sizes.append(f"data.batch_size={BATCH.get(backbone, 256)}")
-    with initialize_config_module("sslab.conf", version_base="1.3"):
-        composed = compose("config", [f"backbone={backbone}", f"views={views}", *sizes], return_hydra_config=True)
-    HydraConfig.instance().set_config(composed)
-    with open_dict(composed):
-        del composed["hydra"]
-    return build(OmegaConf.to_container(composed, resolve=True))  # pyright: ignore[reportArgumentType]
+    return experiment(f"backbone={backbone}", f"views={views}", *sizes, f"data.batch_size={BATCH.get(backbone, 256)}")
 
 
 def measure(backbone: str, views: str) -> None:
-    parts = experiment(backbone, views)
+    parts = prepare(backbone, views)
     turns = Turns(parts)
     with tempfile.TemporaryDirectory() as folder:
         trainer = parts.training.trainer(Path(folder), STEPS, [*parts.monitors, turns], [])

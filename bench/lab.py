@@ -1,0 +1,25 @@
+"""What the benches share: experiments as `train.py` composes them, and a clock."""
+
+import time
+
+import torch
+from hydra import compose, initialize_config_module
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf, open_dict
+from sslab.ssl.build import Experiment, build
+
+
+def experiment(*choices: str) -> Experiment:
+    with initialize_config_module("sslab.conf", version_base="1.3"):
+        composed = compose("config", [*choices], return_hydra_config=True)
+    HydraConfig.instance().set_config(composed)
+    with open_dict(composed):
+        del composed["hydra"]
+    return build(OmegaConf.to_container(composed, resolve=True))  # pyright: ignore[reportArgumentType]
+
+
+def now(device: torch.device) -> float:
+    """In seconds, after all that the device has to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
