@@ -9,6 +9,7 @@ import timm
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from ..datamodules.views.plain import Plain
 from .backbones import Backbone
 from .build import make, make_backbone, trained_backbone
 from .errors import UserError
@@ -33,6 +34,31 @@ class Checkpoint(NamedTuple):
         if "backbone" not in self.config or "seed" not in self.config:
             raise UserError("baselines=[untrained] needs a checkpoint of a run, which says how it began")
         return Layered(make_backbone(self.config))
+
+
+class Seer(NamedTuple):
+    """A backbone, and the plain view by which it sees images."""
+
+    name: str
+    backbone: Layered
+    view: Plain
+
+
+def seer(place: str, weights: str | None = None, view: Mapping[str, Any] | None = None) -> Seer:
+    """What `open_checkpoint` finds, to be shown images as it was made for, unless `view` says otherwise."""
+    opened = open_checkpoint(place, weights)
+    return Seer(place, opened.backbone, plain_view(opened, place, view or {}))
+
+
+def plain_view(opened: Checkpoint, place: str, asked: Mapping[str, Any]) -> Plain:
+    """As the backbone was made for, unless something else is asked for."""
+    seen = opened.view | {key: value for key, value in asked.items() if value is not None}
+    missing = [f"view.{key}" for key in ("size", "mean", "std") if key not in seen]
+    if missing:
+        raise UserError(f"{place} does not say how its images are scaled: set its {', '.join(missing)}")
+    backbone: Any = opened.backbone.backbone
+    backbone.check(seen["size"], seen["size"])
+    return Plain(**seen)
 
 
 def open_checkpoint(place: str, weights: str | None = None) -> Checkpoint:

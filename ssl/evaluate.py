@@ -11,11 +11,10 @@ from typing import Any
 import torch.distributed as dist
 from torch import nn
 
-from ..datamodules.views.plain import Plain
 from ..eval.extract import Pixels
 from .build import make
 from .check import check
-from .checkpoint import Checkpoint, open_checkpoint
+from .checkpoint import Checkpoint, open_checkpoint, plain_view
 from .device import own_device
 from .errors import UserError
 from .run import Config, commit
@@ -31,7 +30,7 @@ def evaluate(config: Config) -> list[dict[str, Any]]:
     evaluation = make(config["evaluation"])
     opened = open_checkpoint(config["checkpoint"], config["weights"])
     backbones = {"trained": opened.backbone, **{name: _baseline(name, opened) for name in config["baselines"]}}
-    view = _view(config, opened)
+    view = plain_view(opened, config["checkpoint"], config["view"])
     node = _data(config, opened)
     with _ranks():
         check(node, "data")
@@ -58,17 +57,6 @@ def _baseline(name: str, opened: Checkpoint) -> nn.Module:
         case "untrained":
             return opened.untrained()
     raise UserError(f"baselines=[{name}] is none: there are untrained and pixels")
-
-
-def _view(config: Config, opened: Checkpoint) -> Plain:
-    """As the backbone was made for, unless something else is asked for."""
-    seen = opened.view | {key: value for key, value in config["view"].items() if value is not None}
-    missing = [f"view.{key}" for key in ("size", "mean", "std") if key not in seen]
-    if missing:
-        raise UserError(f"{config['checkpoint']} does not say how its images are scaled: set {', '.join(missing)}")
-    backbone: Any = opened.backbone.backbone
-    backbone.check(seen["size"], seen["size"])
-    return Plain(**seen)
 
 
 def _data(config: Config, opened: Checkpoint) -> Config:
