@@ -1,5 +1,6 @@
 """Image files that a CSV file lists, each with its partner."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +11,8 @@ from ..ssl.errors import UserError
 from .folder import Files
 from .labels import label_column, numbered
 from .partners import Partners
+
+REMEDY = "set data.image and data.partner to the columns of the paths"
 
 
 class Listed:
@@ -36,7 +39,7 @@ class Listed:
         held: int | None,
     ) -> None:
         files = [Path(file).expanduser() for file in (train, test) if file]
-        tables = [_read(file, image, partner) for file in files]
+        tables = [read(file, (image, partner), REMEDY) for file in files]
         others = tables[0].drop_columns([image, partner]).schema
         label = label_column(others, label)
         values = [table[label].to_pylist() if label else [None] * len(table) for table in tables]
@@ -51,21 +54,25 @@ class Listed:
         self.partners = Partners.of(images, there)
 
 
-def _read(file: Path, image: str, partner: str) -> pa.Table:
-    options = csv.ConvertOptions(
-        column_types={image: pa.string(), partner: pa.string()}, null_values=[""], strings_can_be_null=True
-    )
+def read(file: Path, columns: Sequence[str], remedy: str) -> pa.Table:
+    """A CSV file whose columns of these names hold text, empty where there is none.
+
+    Args:
+        file: where it is.
+        columns: that there must be; others may be beside them.
+        remedy: what to do where one is missing.
+    """
+    text = dict.fromkeys(columns, pa.string())
+    options = csv.ConvertOptions(column_types=text, null_values=[""], strings_can_be_null=True)
     try:
         table = csv.read_csv(file, convert_options=options)
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"{file} is no CSV file that can be read ({str(error).splitlines()[0]})") from error
-    if absent := {image, partner} - {*table.column_names}:
-        raise UserError(
-            f"{file} has no column {' or '.join(sorted(absent))} but {', '.join(table.column_names)}: set data.image "
-            "and data.partner to the columns of the paths"
-        )
+    if absent := {*columns} - {*table.column_names}:
+        names = ", ".join(table.column_names)
+        raise UserError(f"{file} has no column {' or '.join(sorted(absent))} but {names}: {remedy}")
     if not len(table):
         raise UserError(f"{file} has no rows: give a table with images")
-    for name in (image, partner):
+    for name in columns:
         table = table.set_column(table.column_names.index(name), name, table[name].fill_null(""))
     return table

@@ -1,18 +1,26 @@
-"""Rankings of a gallery by cosine: mean average precision, precision at k, recall at k, micro average precision."""
+"""Rankings of a gallery by cosine, query by query: average precision, precision at k, recall at k."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..ssl.errors import UserError
-from .search import units
 
 CELLS = 1 << 22  # similarities at a time
 POSITIVE, NEGATIVE, JUNK = 1, 0, -1
 Relevance = Callable[[Int[Tensor, " b"]], Int[Tensor, "b n"]]  # of every gallery image to these queries
+
+
+class Rankings(NamedTuple):
+    """What some queries have found, the most similar first."""
+
+    query: Int[Tensor, " b"]
+    cosine: Float[Tensor, "b n"]
+    relevance: Int[Tensor, "b n"]
 
 
 def same_class(query: Int[Tensor, " q"], gallery: Int[Tensor, " n"], itself: Int[Tensor, " q"] | None) -> Relevance:
@@ -25,7 +33,7 @@ def same_class(query: Int[Tensor, " q"], gallery: Int[Tensor, " n"], itself: Int
     return relevance
 
 
-def listed(positive: Sequence[Int[Tensor, " p"]], junk: Sequence[Int[Tensor, " j"]], size: int) -> Relevance:
+def listed(positive: Sequence[Int[Tensor, " _"]], junk: Sequence[Int[Tensor, " _"]], size: int) -> Relevance:
     """Positives and junk by query, as places in a gallery of `size`; all else is negative."""
 
     def relevance(rows: Int[Tensor, " b"]) -> Int[Tensor, "b n"]:
@@ -38,26 +46,37 @@ def listed(positive: Sequence[Int[Tensor, " p"]], junk: Sequence[Int[Tensor, " j
     return relevance
 
 
+def among(relevance: Relevance, query: Int[Tensor, " q"], gallery: Int[Tensor, " m"]) -> Relevance:
+    """The same, where only these queries and these places of the gallery are left, by their new numbers."""
+    return lambda rows: relevance(query[rows])[:, gallery]
+
+
+def rankings(queries: Float[Tensor, "q d"], gallery: Float[Tensor, "n d"], relevance: Relevance) -> Iterator[Rankings]:
+    """Of all queries, a few at a time. Of equal similarities the first in the gallery leads."""
+    unit = gallery.to(torch.float32, copy=True)
+    normalize(unit, out=unit)
+    for rows in torch.arange(len(queries)).split(max(1, CELLS // len(gallery))):
+        cosine, order = (normalize(queries[rows].float()) @ unit.T).sort(dim=1, descending=True, stable=True)
+        yield Rankings(rows, cosine, relevance(rows).gather(1, order))
+
+
 def retrieve(
     queries: Float[Tensor, "q d"], gallery: Float[Tensor, "n d"], relevance: Relevance, ks: Sequence[int] = (1, 5, 10)
 ) -> dict[str, Float[Tensor, " q"]]:
-    """Average precision, precision and recall by query; NaN for a query without a positive.
+    """Average precision, precision and recall by query; NaN for a query without a positive."""
+    return joined([measure(some.relevance, ks) for some in rankings(queries, gallery, relevance)])
 
-    Junk leaves the ranking before anything is counted. Of equal similarities the first in the gallery leads.
-    """
-    chunks = []
-    for rows in torch.arange(len(queries)).split(max(1, CELLS // len(gallery))):
-        unit = normalize(queries[rows].float())
-        cosine = torch.cat([unit @ part.T for part in units(gallery)], 1)
-        chunks.append(measure(relevance(rows).gather(1, cosine.argsort(dim=1, descending=True, stable=True)), ks))
-    found = {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
+
+def joined(parts: Sequence[dict[str, Float[Tensor, " _"]]]) -> dict[str, Float[Tensor, " q"]]:
+    """The measures of all queries."""
+    found = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     if found["average_precision"].isnan().all():
         raise UserError("no query has a positive in the gallery: nothing can be retrieved")
     return found
 
 
 def measure(ranked: Int[Tensor, "b n"], ks: Sequence[int]) -> dict[str, Float[Tensor, " b"]]:
-    """The measures of relevances in the order of the ranking.
+    """The measures of relevances in the order of the ranking; junk leaves it before anything is counted.
 
     Average precision is the trapezoid of Radenović et al. (2018): with the m-th positive at rank r, both from 0,
     Σ_m ½ [(m / r, or 1 where r = 0) + (m + 1) / (r + 1)] / positives. Their precision at k stops at the last positive.
@@ -78,30 +97,3 @@ def measure(ranked: Int[Tensor, "b n"], ks: Sequence[int]) -> dict[str, Float[Te
         hits = (hit & (rank < depth[:, None])).sum(1).double()
         found |= {f"precision_at_{k}": hits / depth, f"recall_at_{k}": (hits > 0).double() + 0 * hits / depth}
     return found
-
-
-def micro_average_precision(
-    score: Float[Tensor, " p"], correct: Bool[Tensor, " p"], positives: int
-) -> Float[Tensor, ""]:
-    """Σ_k (R_k − R_{k−1}) P_k over the pairs of all queries in one ranking; of equal scores the wrong pairs lead.
-
-    `positives` counts the true pairs, whether they are among the predictions or not.
-    """
-    precision, hit = _pooled(score, correct)
-    return precision[hit].sum() / positives
-
-
-def recall_at_precision(
-    score: Float[Tensor, " p"], correct: Bool[Tensor, " p"], positives: int, least: float = 0.9
-) -> Float[Tensor, ""]:
-    """The largest recall of a threshold on the score with this precision or more."""
-    precision, hit = _pooled(score, correct)
-    return torch.where(precision >= least, hit.cumsum(0), 0).amax() / positives
-
-
-def _pooled(score: Float[Tensor, " p"], correct: Bool[Tensor, " p"]) -> tuple[Float[Tensor, " p"], Bool[Tensor, " p"]]:
-    """Precision at every place of the ranking, and whether it is a hit."""
-    order = correct.long().argsort(stable=True)
-    order = order[score[order].argsort(descending=True, stable=True)]
-    hit = correct[order]
-    return hit.cumsum(0).double() / torch.arange(1, len(hit) + 1), hit

@@ -6,14 +6,12 @@ from typing import Literal
 
 from ...ssl.draws import mix, permutation
 from ...ssl.errors import UserError
-from ..bootstrap import interval
 from ..results import Row
 from ..retrieval import retrieve, same_class
 from ..store import FeatureStore
 from .protocol import Protocol
+from .ranked import means
 from .usable import classes, usable
-
-NAMES = {"average_precision": "map", "average_precision_at_r": "map_at_r"}
 
 
 class Retrieval(Protocol):
@@ -55,9 +53,5 @@ class Retrieval(Protocol):
         found = retrieve(asked.features, gallery.features, same_class(asked.label, gallery.label, itself), self.ks)
         about = {"gallery": len(gallery.row), "protocol": f"retrieval-{self.gallery}@1"}
         about["seconds"] = time.perf_counter() - started
-        for name, score in found.items():
-            counted = ~score.isnan()
-            value, low, high = interval(score[counted], seed)
-            spread = {"value": value, "low": low, "high": high, "n": int(counted.sum())}
-            scores = asked.row[counted], score[counted].float()
-            yield {"metric": f"retrieval_{NAMES.get(name, name)}", **spread, "scores": scores, **about}
+        for row in means("retrieval", found, asked.row, seed):
+            yield row | about
