@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..ssl.errors import UserError
+from .factors import read_factors
 from .labels import Value, label_column, numbered
 from .table import Table
 
@@ -23,6 +24,8 @@ class Parquet:
         held: side that images are resized and cut to, if any.
         cache_mib: encoded bytes that each process keeps. Streaming reads rows in random order: files whose row groups
             are larger than this are slow, and best written anew with small ones.
+        factors: columns of what else is known of the images, each of integers, booleans or strings (nothing or -1:
+            unknown), or of lists of integers or strings, the classes of an image: each class is a factor, 1 or 0.
     """
 
     def __init__(
@@ -34,12 +37,17 @@ class Parquet:
         size: int | None = None,
         held: int | None = None,
         cache_mib: int = 512,
+        factors: list[str] | None = None,
     ) -> None:
         parts = [found("train", train)] + ([found("test", test)] if test else [])
         schema = _schema(parts[0][0])
         column, label = image_column(schema, image), label_column(schema, label)
         labels, classes = numbered(schema, label, [_values(files, label) for files in parts])
         tables = [Table(f, column, n, classes, size, held, cache_mib) for f, n in zip(parts, labels, strict=True)]
+        if factors:
+            values, names = read_factors(factors, parts)
+            for table, own in zip(tables, values, strict=True):
+                table.factors, table.factor_names = own, names
         self.train = tables[0]
         self.test = tables[1] if test else None
 
@@ -80,6 +88,6 @@ def _holds_bytes(kind: pa.DataType) -> bool:
 
 
 def _values(files: list[str], label: str | None) -> list[Value | None]:
-    if label is None:
+    if label is None or label not in _schema(files[0]).names:
         return [None] * sum(pq.read_metadata(file).num_rows for file in files)
     return [value for file in files for value in pq.read_table(file, columns=[label]).column(0).to_pylist()]

@@ -40,7 +40,7 @@ def first_readable(images: ImageSet) -> UInt8[Tensor, "3 H W"]:
 
 
 def load(images: ImageSet, bad: BadFiles) -> tuple[Stack, Int[Tensor, " m"]]:
-    """All images decoded, and the rows that could not be: these hold the next of their source, and no label."""
+    """All images decoded, and the rows that could not be: these hold the next of their source, of unknown label."""
     stack = torch.empty(len(images), *first_readable(images).shape, dtype=torch.uint8)
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         results = pool.map(partial(_fill, stack, images), range(0, len(images), CHUNK))
@@ -56,8 +56,8 @@ def load(images: ImageSet, bad: BadFiles) -> tuple[Stack, Int[Tensor, " m"]]:
         own = images.source == source
         stand_in[own] = stand_ins(stand_in[own], rows)
     stack[rows] = stack[stand_in[rows]]
-    label = images.label.index_fill(0, rows, -1)
-    return Stack(stack, label, images.factors, images.source, images.factor_names, images.classes), rows
+    label, factors = images.label.index_fill(0, rows, -1), images.factors.index_fill(0, rows, -1)
+    return Stack(stack, label, factors, images.source, images.factor_names, images.classes), rows
 
 
 def _fill(stack: UInt8[Tensor, "n 3 H W"], images: ImageSet, first: int) -> dict[int, BadImage]:

@@ -8,6 +8,7 @@ from ..results import Row
 from ..store import FeatureStore
 from .protocol import Protocol, obstacle
 
+Target = tuple[str, FeatureStore, FeatureStore]
 log = logging.getLogger(__name__)
 
 
@@ -25,15 +26,12 @@ class Factors(Protocol):
         self.protocols = dict(protocols)
 
     def check(self, train: FeatureStore, test: FeatureStore) -> None:
-        if not train.factor_names:
-            raise UserError("the images have no factors: choose data that has, such as data=shapes")
-        for name, known, unknown in _targets(train, test):
-            reason = obstacle(known, unknown)
-            if reason:
-                log.warning("factor %s is left out: %s", name, reason)
-                continue
+        left = [target for target in _targets(train, test) if not left_out(target[0], obstacle(*target[1:]))]
+        if not left:
+            raise UserError("neither the class nor a factor of the images can be measured: give data where one can")
+        for _, *target in left:
             for protocol in self.protocols.values():
-                protocol.check(known, unknown)
+                protocol.check(*target)
 
     def __call__(self, train: FeatureStore, test: FeatureStore, seed: int) -> Iterator[Row]:
         for name, known, unknown in _targets(train, test):
@@ -44,11 +42,28 @@ class Factors(Protocol):
                 yield from ({**row, **about} for row in protocol(known, unknown, seed))
 
 
-def _targets(train: FeatureStore, test: FeatureStore) -> Iterator[tuple[str, FeatureStore, FeatureStore]]:
-    """The class and every factor: its name, and both stores with it for a label."""
-    yield "class", train, test
-    for i, name in enumerate(train.factor_names):
-        yield name, train._replace(label=train.factors[:, i]), test._replace(label=test.factors[:, i])
+def each_factor(train: FeatureStore, test: FeatureStore) -> list[Target]:
+    """Every factor: its name, and both stores with it for a label; refused where there are none."""
+    if not train.factor_names:
+        raise UserError(
+            "the images have no factors: choose data that has, such as data=shapes, or name their columns by "
+            "data.factors"
+        )
+    return [
+        (name, train._replace(label=train.factors[:, i]), test._replace(label=test.factors[:, i]))
+        for i, name in enumerate(train.factor_names)
+    ]
+
+
+def left_out(name: str, reason: str | None) -> bool:
+    """Whether there is a reason, which is then told."""
+    if reason:
+        log.warning("factor %s is left out: %s", name, reason)
+    return bool(reason)
+
+
+def _targets(train: FeatureStore, test: FeatureStore) -> list[Target]:
+    return [("class", train, test), *each_factor(train, test)]
 
 
 def _chance(test: FeatureStore) -> float:

@@ -78,7 +78,11 @@ def test_labels_may_have_gaps_or_be_absent(tmp_path: Path) -> None:
     table = Parquet(write(tmp_path / "a.parquet", target=[100, -1, 7, 7, 7] * 2)).train
     assert table.classes == ("7", "100")
     assert table.label.tolist() == [1, -1, 0, 0, 0] * 2
-    assert Parquet(write(tmp_path / "b.parquet")).train.label.tolist() == [-1] * ROWS
+    bare = write(tmp_path / "b.parquet")
+    assert Parquet(bare).train.label.tolist() == [-1] * ROWS
+    source = Parquet(str(tmp_path / "a.parquet"), bare)
+    assert source.test is not None
+    assert source.test.label.tolist() == [-1] * ROWS
 
 
 def test_columns_can_be_named(tmp_path: Path) -> None:

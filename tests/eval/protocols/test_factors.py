@@ -72,6 +72,17 @@ def test_what_is_left_out_is_told(caplog):
     ]
 
 
+def test_without_labels_factors_alone_are_measured(caplog):
+    train, test = (s._replace(label=torch.full_like(s.label, -1)) for s in (factored(300), factored(120, seed=1)))
+    protocol = Factors({"knn": KNN([5])})
+    protocol.check(train, test)
+    assert "factor class is left out: no training image has a label" in caplog.messages
+    assert [row["factor"] for row in protocol(train, test, 0)] == ["seen", "blind"]
+    nothing = [s._replace(factors=s.factors[:, 2:], factor_names=s.factor_names[2:]) for s in (train, test)]
+    with pytest.raises(UserError, match="^neither the class nor a factor of the images can be measured"):
+        protocol.check(*nothing)
+
+
 def test_images_without_factors_are_refused():
     with pytest.raises(UserError, match="the images have no factors: choose data that has"):
         PROTOCOL.check(clusters(30), clusters(30))
