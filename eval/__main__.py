@@ -1,4 +1,4 @@
-"""`python -m sslab.eval`: evaluate a backbone, or compare two evaluations; `--help` names the choices."""
+"""`python -m sslab.eval`: evaluate a backbone, or read evaluations side by side; `--help` names the choices."""
 
 import logging
 import os
@@ -16,12 +16,17 @@ def main() -> None:
     """Leaves with status 2 and one line on input that cannot work."""
     os.environ["HYDRA_FULL_ERROR"] = "1"
     with one_line_errors("evaluate"):
-        if sys.argv[1:2] == ["compare"]:
-            from .compare import compare
-
-            print(compare([Path(folder) for folder in sys.argv[2:]]))
+        if sys.argv[1:2] in (["compare"], ["seeds"]):
+            _read(sys.argv[1], [Path(folder) for folder in sys.argv[2:]])
         else:
             hydra.main(version_base="1.3", config_path="pkg://sslab.conf", config_name="evaluate")(_launch)()
+
+
+def _read(how: str, folders: list[Path]) -> None:
+    from .compare import compare
+    from .seeds import seeds
+
+    print({"compare": compare, "seeds": seeds}[how](folders))
 
 
 @one_line_errors("evaluate")  # here too: Hydra would add words of its own to what leaves a job

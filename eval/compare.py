@@ -26,7 +26,7 @@ def compare(folders: Sequence[Path]) -> str:
     for setting, (row, score) in first.items():
         if setting in second:
             other, other_score = second[setting]
-            lines.append([_name(row), _shown(row), _shown(other), *_difference(row, score, other, other_score)])
+            lines.append([described(row), _shown(row), _shown(other), *_difference(row, score, other, other_score)])
     if len(lines) == 1:
         raise UserError(f"{folders[0]} and {folders[1]} have no metric in common: evaluate both by one protocol")
     return f"a  {folders[0]}\nb  {folders[1]}\n{aligned(lines)}"
@@ -50,7 +50,8 @@ def _difference(row: Row, score: Score | None, other: Row, other_score: Score | 
     return [percent[0], f"{percent[1]} to {percent[2]}", f"{found.p:.3f}", str(len(score[0]))]
 
 
-def _name(row: Row) -> str:
+def described(row: Row) -> str:
+    """The representation, the factor if any, and the metric."""
     factor = f"{row['factor']}, " if "factor" in row else ""
     return f"{row['representation']}, {factor}{title(row)}"
 

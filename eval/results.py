@@ -15,6 +15,8 @@ from torch import Tensor
 
 from ..ssl.errors import UserError
 
+FILE = "results.json"
+
 Row = dict[str, Any]
 Score = tuple[Int[Tensor, " _"], Float[Tensor, " _"]]  # rows of the test images, and what each of them scores
 
@@ -23,7 +25,7 @@ def write(rows: list[Row], folder: Path, scores: dict[int, Score] | None = None)
     """`results.json`, `results.csv` and, with the scores of rows by their number, `scores.npz`: each whole or not."""
     text = json.dumps(rows, indent=1, allow_nan=False) + "\n"
     pairs: dict[str, Any] = {str(n): torch.stack([*map(Tensor.double, pair)]) for n, pair in (scores or {}).items()}
-    _replace(folder / "results.json", lambda file: file.write(text.encode()))
+    _replace(folder / FILE, lambda file: file.write(text.encode()))
     _replace(folder / "results.csv", lambda file: file.write(_csv(rows).encode()))
     _replace(folder / "scores.npz", lambda file: np.savez_compressed(file, **pairs))
 
@@ -31,7 +33,7 @@ def write(rows: list[Row], folder: Path, scores: dict[int, Score] | None = None)
 def read(folder: Path) -> tuple[list[Row], dict[int, Score]]:
     """What `write` wrote."""
     try:
-        rows = json.loads((folder / "results.json").read_text())
+        rows = json.loads((folder / FILE).read_text())
         with np.load(folder / "scores.npz") as pairs:
             scores = {int(n): torch.from_numpy(pairs[n]) for n in pairs.files}
     except (OSError, ValueError) as error:
@@ -60,7 +62,8 @@ def title(row: Row) -> str:
     """The metric, with the settings that tell it from others."""
     name = row["metric"].removesuffix("_accuracy").replace("_", " ")
     settings = [f" k={row['k']}" if "k" in row else "", f" T={row['T']}" if row.get("T", 0.07) != 0.07 else ""]
-    return name + "".join(settings) + (f" {row['layer']}" if row.get("layer", "h") != "h" else "")
+    layers = ":".join(row[key] for key in ("layer", "other_layer") if key in row)
+    return name + "".join(settings) + (f" {layers}" if layers not in ("", "h") else "")
 
 
 def _replace(path: Path, fill: Callable[[IO[bytes]], Any]) -> None:
