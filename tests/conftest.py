@@ -12,8 +12,16 @@ os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
 
+def shorten_probes(patch: pytest.MonkeyPatch) -> None:
+    """Linear probes of a few steps: where programs are tested, not what they measure."""
+    from sslab.eval.protocols import linear
+
+    patch.setattr(linear, "RECIPE", linear.RECIPE._replace(epochs=1, least_steps=40))
+
+
 @pytest.fixture
 def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    shorten_probes(monkeypatch)
     return Cli(tmp_path, capsys, monkeypatch)
 
 
@@ -24,6 +32,7 @@ def generate(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: py
 
 @pytest.fixture
 def evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    shorten_probes(monkeypatch)
     return Cli(tmp_path, capsys, monkeypatch, "sslab.eval.__main__")
 
 
@@ -34,6 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
+        shorten_probes(patch)
         patch.chdir(folder)
         patch.setattr(sys, "argv", ["train.py", *SMALL, "trainer.max_steps=4", "trainer.precision=32-true"])
         GlobalHydra.instance().clear()

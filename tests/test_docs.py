@@ -110,6 +110,15 @@ def test_generating_commands_run(generate: Cli, places: dict[str, str], ddpm: Pa
     assert "--help" in command or list(generate.folder.glob("out/*.parquet")) or (generate.folder / "out/unet").exists()
 
 
+def lists(folder: Path) -> str:
+    """A table of queries, of what each should find, and of distractors."""
+    for i in range(12):
+        Image.effect_noise((40, 30), 50 + i).save(folder / f"{i}.png")
+    lines = [f"{i}.png,{i + 4}.png,positive" for i in range(4)] + [f",{i}.png," for i in range(8, 12)]
+    (folder / "lists.csv").write_text("\n".join(["query,image,relevance", *lines]))
+    return str(folder / "lists.csv")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", EVALUATING)
 def test_evaluating_commands_run(evaluate: Cli, run: Path, command: str) -> None:
@@ -117,7 +126,8 @@ def test_evaluating_commands_run(evaluate: Cli, run: Path, command: str) -> None
     few = FEW_IMAGES if "data=" in command else ()
     small = ["protocols.knn.k=[5]"] if few and ("protocol=" not in command or "knn" in command) else []
     small += ["protocols.logreg.penalties=[1.0]"] if "protocol=all" in command or "logreg" in command else []
-    command = command.replace("$RUN", str(run)).replace("$WEIGHTS", "weights.safetensors")
+    command = command.replace("$RUNS", str(run)).replace("$RUN", str(run)).replace("$WEIGHTS", "weights.safetensors")
+    command = command.replace("$LISTS", lists(evaluate.folder)) if "$LISTS" in command else command
     result = evaluate(*shlex.split(command)[3:], *few, *small)
     assert result.code == 0, result.err
     assert "trained" in result.out

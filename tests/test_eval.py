@@ -2,8 +2,12 @@
 
 import csv
 import json
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import timm
 import torch
@@ -97,6 +101,50 @@ def test_without_labels_default_measures_the_rest_and_a_protocol_by_name_is_refu
     assert {row["protocol"] for row in rows(evaluate.folder / "here")} >= {"rankme@1", "uniformity@1"}
 
 
+def test_representations_are_compared_with_themselves_and_with_others(evaluate, run):
+    def alike(*arguments: str) -> dict[tuple[str, str], float]:
+        cka = ("protocol=cka", "protocols.cka.rows=200", "out=alike", "protocols.cka.other_layers=[h,pool_2]")
+        result = evaluate(f"checkpoint={run}", *cka, *arguments)
+        assert result.code == 0, result.err
+        assert "cka debiased h:pool_2" in result.out
+        return {(row["metric"], row["other_layer"]): row["value"] for row in rows(evaluate.folder / "alike")}
+
+    itself = alike(f"protocols.cka.other.place={run}")
+    assert itself["cka", "h"] == pytest.approx(1)
+    assert itself["cka_debiased", "h"] == pytest.approx(1)
+    other = "protocols.cka.other.place=timm:resnet18"
+    at_random = alike(other, "protocols.cka.other.weights=random", "protocols.cka.other.view.size=32")
+    assert at_random["cka_debiased", "h"] < itself["cka_debiased", "pool_2"] < 1
+
+
+def test_images_of_several_classes_and_without_labels(evaluate, run):
+    """A table that lists the classes of each image: bright, if it is, and red, if it is."""
+    noise = np.random.default_rng(0)
+    for part, count in (("train", 80), ("test", 40)):
+        bright, red = noise.integers(0, 2, (2, count))
+        pixels = noise.integers(0, 90, (count, 32, 32, 3)) + 100 * bright[:, None, None, None]
+        pixels[..., 0] += 60 * red[:, None, None]
+        tags = [["bright"] * b + ["red"] * r for b, r in zip(bright, red, strict=True)]
+        table = pa.table({"image": [png(p) for p in pixels.astype(np.uint8)], "tags": tags, "night": 1 - bright})
+        pq.write_table(table, evaluate.folder / f"{part}.parquet")
+    table = ("data=parquet", "data.train=train.parquet", "data.test=test.parquet", "data.factors=[tags,night]")
+    quick = ("protocols.factors.protocols.knn.k=[5]", "~protocols.factors.protocols.linear", "features=null")
+    result = evaluate(f"checkpoint={run}", *table, "protocol=[multilabel,factors]", *quick, "out=here")
+    assert result.code == 0, result.err
+    assert "factor class is left out: no training image has a label" in result.err
+    found = {(row["metric"], row.get("factor")): row for row in rows(evaluate.folder / "here")}
+    assert found["multilabel_voc_map", None]["per_class"].keys() == {"bright", "red", "night"}
+    assert found["multilabel_map", None]["per_class"]["bright"] > 0.9
+    assert found["knn_accuracy", "night"]["value"] > 0.9 > 0.7 > found["knn_accuracy", "night"]["chance"]
+    assert "data.factors=tag is no column" in evaluate.refuse(f"checkpoint={run}", *table[:-1], "data.factors=[tag]")
+
+
+def png(pixels: np.ndarray) -> bytes:
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
 def test_compare(evaluate, run):
     for seed in (0, 1):
         assert evaluate(f"checkpoint={run}", "protocol=linear", f"seed={seed}", f"out=seed{seed}").code == 0
@@ -121,6 +169,10 @@ def test_compare(evaluate, run):
         (("checkpoint=RUN", "protocol=knn", "protocols.knn.neighbours=5"), "neighbours"),
         (("checkpoint=RUN", "protocol=knn", "protocols.knn.k=[1000000]"), "k"),
         (("checkpoint=RUN/metrics.csv",), "is no checkpoint"),
+        (("checkpoint=RUN", "protocol=instances"), "protocols.instances.table has no value"),
+        (("checkpoint=RUN", "protocol=instances", "protocols.instances.table=none.csv"), "none.csv is no CSV file"),
+        (("checkpoint=RUN", "protocol=cka"), "protocols.cka.other.place has no value"),
+        (("checkpoint=RUN", "protocol=cka", "protocols.cka.other.place=nowhere"), "nowhere does not exist"),
     ],
 )
 def test_refusals(evaluate, run, arguments, message):
