@@ -1,6 +1,8 @@
 """What quality weights cost: a training step with them over one without, by an encoder of the backbone's own kind.
 
-    python -m bench.quality [--backbone resnet18] [--batch 256] [--rounds 9]
+    python -m bench.quality [--backbone resnet18] [--batch 256] [--look 32] [--precision auto] [--rounds 9]
+
+`--look` is the side, in pixels, of the images that the encoder is shown, `--precision` that of training.
 
 Both are steps of one network, in turns, so that both meet the same weather; the ratio of medians is what counts.
 """
@@ -29,26 +31,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--look", type=int, default=SIZE)
+    parser.add_argument("--precision", default="auto")
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        save(Path(folder), options.backbone)
-        parts = prepare(folder, options.backbone, options.batch)
+        save(Path(folder), options.backbone, options.look)
+        parts = prepare(folder, options)
         plain, weighed = measure(parts, options.batch, options.rounds)
-    print(f"{options.backbone}, {options.batch} images of {SIZE} px, {parts.training.device}, {parts.training.mixed}")
+    training = parts.training
+    print(f"{options.backbone}, {options.batch} images of {SIZE} px, {training.device}, {training.mixed}")
+    print(f"the encoder: images of {options.look} px, {training.frozen}")
     print(f"without {1e3 * plain:8.1f} ms\nwith    {1e3 * weighed:8.1f} ms\nratio   {weighed / plain:8.3f}")
 
 
-def save(folder: Path, backbone: str) -> None:
+def save(folder: Path, backbone: str, look: int) -> None:
     """An encoder with random weights, and any direction."""
-    save_weights(Backbone(backbone, SIZE).trunk, folder / "encoder.safetensors", {})
-    encoder = Frozen(str(folder / "encoder.safetensors"), backbone, SIZE, MEAN, STD)
+    save_weights(Backbone(backbone, look).trunk, folder / "encoder.safetensors", {})
+    encoder = Frozen(str(folder / "encoder.safetensors"), backbone, look, MEAN, STD)
     Foreground(nn.functional.normalize(torch.randn(encoder.dim), dim=0), 0.0, encoder).save(folder)
 
 
-def prepare(folder: str, backbone: str, batch: int) -> Experiment:
-    chosen = [f"backbone={backbone}", "views=simclr", "latent=[quality]", f"latent.quality.foreground={folder}"]
-    return experiment(*chosen, f"data.source.train={2 * batch}", f"data.batch_size={batch}", "data.holdout=0")
+def prepare(folder: str, options: argparse.Namespace) -> Experiment:
+    chosen = [f"backbone={options.backbone}", f"trainer.precision={options.precision}", "views=simclr"]
+    weighed = ["latent=[quality]", f"latent.quality.foreground={folder}"]
+    sizes = [f"data.source.train={2 * options.batch}", f"data.batch_size={options.batch}", "data.holdout=0"]
+    return experiment(*chosen, *weighed, *sizes)
 
 
 def measure(parts: Experiment, size: int, rounds: int) -> tuple[float, float]:

@@ -27,10 +27,10 @@ class Frozen:
     Args:
         weights: a safetensors file, as timm publishes them; or a run folder, which says all else itself.
         name: of the model in timm.
-        size: of its images, in pixels; None, here and below: as timm has trained the model.
+        size: of its images, in pixels; None, here and below: as timm, or the run, has trained the model.
         mean: of their channels.
         std: likewise.
-        precision: of its arithmetic, as Lightning names it; `bf16…` and `16…` compute in that type.
+        precision: as Lightning names it; `bf16…` and `16…` hold and compute all in that type.
     """
 
     def __init__(
@@ -45,17 +45,25 @@ class Frozen:
         if weights is None:
             raise UserError(_where_to_put_them(name))
         path, self.precision = Path(weights).expanduser().resolve(), precision or "32-true"
+        given = {"size": size, "mean": mean, "std": std}
         if path.is_dir():
             self.backbone: Any = trained_backbone(path)
-            seen: dict[str, Any] = read(path)["plain_view"]
+            seen: dict[str, Any] = read(path)["plain_view"] | {k: v for k, v in given.items() if v is not None}
         else:
-            seen = _as_timm_has(name, {"size": size, "mean": mean, "std": std})
+            seen = _as_timm_has(name, given)
             self.backbone = Backbone(name or "", seen["size"], weights=str(path))
-        self.backbone.requires_grad_(False).eval()
+        self.backbone.requires_grad_(False).eval().to(self.dtype)
         self.size, self.mean, self.std = (seen[key] for key in ("size", "mean", "std"))
         self.settings = {"weights": str(path), "name": name, "size": self.size, "mean": self.mean, "std": self.std}
         self.fingerprint = fingerprint([path / "backbone.safetensors" if path.is_dir() else path])
         self.device = torch.device("cpu")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its weights, and of all that it computes."""
+        if "16" not in self.precision:
+            return torch.float32
+        return torch.bfloat16 if self.precision.startswith("bf16") else torch.float16
 
     @property
     def dim(self) -> int:
@@ -67,9 +75,8 @@ class Frozen:
         if self.device != image.device:
             self.device = image.device
             self.backbone.to(image.device)
-        half = torch.bfloat16 if self.precision.startswith("bf16") else torch.float16
-        with torch.no_grad(), torch.autocast(image.device.type, half, enabled="16" in self.precision):
-            return self.backbone(image).dense.float()
+        with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
+            return self.backbone(image.to(self.dtype)).dense.float()
 
     def look(
         self, image: Float[Tensor, "b 3 h w"], mean: Sequence[Number], std: Sequence[Number]

@@ -35,7 +35,7 @@ def measure(config: run.Config) -> None:
     check(config)
     training = make(config["trainer"])
     training.check()
-    principal: Principal = make(config["foreground"], precision=training.mixed)
+    principal: Principal = make(config["foreground"], precision=training.frozen)
     images, folder = make(config["data"]["source"]).train, _folder(config["out"])
     bad = BadFiles(len(images), config["data"]["max_bad"], folder)
     look = Look(principal.encoder, images, config["batch_size"], training.device, bad)

@@ -95,14 +95,19 @@ class Training(NamedTuple):
         """The precision; for `auto` bf16 where the hardware computes in it."""
         if self.precision != "auto":
             return self.precision
+        return "bf16-mixed" if self._bf16() else "32-true"
+
+    @property
+    def frozen(self) -> str:
+        """The precision of networks that only judge: bf16 where the hardware computes in it."""
+        return "bf16-true" if self._bf16() else "32-true"
+
+    def _bf16(self) -> bool:
+        """Whether the hardware computes in bf16 itself; emulated it is slower than float32."""
         if self.accelerator != "cpu" and torch.cuda.is_available():
-            return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
-        return "bf16-mixed" if torch.ops.mkldnn._is_mkldnn_bf16_supported() and _native_bf16() else "32-true"
-
-
-def _native_bf16() -> bool:
-    """Without it oneDNN emulates bf16 by float32, which is slower than float32 itself."""
-    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+        native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+        return native and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 class _Checkpoint(ModelCheckpoint):

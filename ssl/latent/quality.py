@@ -44,7 +44,7 @@ class Quality(Part):
         weights: where the encoder's weights are, if no longer where they were.
         view_mean: of the views' channels, if not what the encoder has seen.
         view_std: likewise.
-        precision: of the encoder's arithmetic, as Lightning names it.
+        precision: of the encoder, as Lightning names it; in an experiment, bf16 where the hardware computes in it.
     """
 
     any_shape = True

@@ -54,6 +54,8 @@ def test_a_run_folder_says_all_itself(tmp_path: Path) -> None:
     trained = Backbone("resnet_tiny", weights=str(run)).eval()
     with torch.no_grad():
         torch.testing.assert_close(frozen(noise(2, 3, 32, 32)), trained(noise(2, 3, 32, 32)).dense)
+    smaller = Frozen(str(run), size=16, std=[0.5] * 3)
+    assert (smaller.size, smaller.mean, smaller.std) == (16, [0.1, 0.2, 0.3], [0.5] * 3)
 
 
 def test_nothing_trains_moves_or_copies_it(tmp_path: Path) -> None:
@@ -85,10 +87,13 @@ def test_images_are_seen_as_the_encoder_was_trained_to(tmp_path: Path) -> None:
 
 def test_half_precision_is_close_and_comes_out_as_float32(tmp_path: Path) -> None:
     whole = encoder(tmp_path)
-    half = Frozen(whole.settings["weights"], "resnet_tiny", 32, MEAN, STD, precision="bf16-mixed")
+    half = Frozen(whole.settings["weights"], "resnet_tiny", 32, MEAN, STD, precision="bf16-true")
     a, b = (frozen(noise(2, 3, 32, 32)) for frozen in (whole, half))
     assert b.dtype == torch.float32
+    assert {weight.dtype for weight in half.backbone.parameters()} == {torch.bfloat16}
     assert not torch.equal(a, b)
+    with torch.autocast("cpu", torch.bfloat16):  # of the training around it
+        assert torch.equal(whole(noise(2, 3, 32, 32)), a)
     assert (a - b).norm() < 0.02 * a.norm()
 
 
