@@ -8,7 +8,7 @@ import torch
 
 from ..ssl.errors import UserError
 from .bootstrap import Comparison, paired
-from .results import Row, Score, aligned, read, title
+from .results import Row, Score, aligned, is_share, read, title
 
 SETTING = ("metric", "protocol", "k", "T", "layer", "factor", "representation")
 
@@ -57,4 +57,4 @@ def described(row: Row) -> str:
 
 
 def _shown(row: Row) -> str:
-    return f"{100 * row['value']:.2f} %" if "standard_error" in row or "low" in row else f"{row['value']:.4g}"
+    return f"{100 * row['value']:.2f} %" if is_share(row) else f"{row['value']:.4g}"

@@ -58,6 +58,11 @@ def aligned(lines: list[list[str]]) -> str:
     return "\n".join("  ".join([a.ljust(widths[0]), *map(str.rjust, rest, widths[1:])]) for a, *rest in lines)
 
 
+def is_share(row: Row) -> bool:
+    """Whether the value is one of hits, or a mean of such, to be told in percent."""
+    return "standard_error" in row or "low" in row
+
+
 def title(row: Row) -> str:
     """The metric, with the settings that tell it from others."""
     name = row["metric"].removesuffix("_accuracy").replace("_", " ")
@@ -89,6 +94,5 @@ def _line(row: Row) -> str:
 
 
 def _value(row: Row) -> str:
-    if "standard_error" in row:
-        return f"{100 * row['value']:.1f} ± {100 * row['standard_error']:.1f} %"
-    return f"{row['value']:.2f}"
+    spread = f" ± {100 * row['standard_error']:.1f}" if "standard_error" in row else ""
+    return f"{100 * row['value']:.1f}{spread} %" if is_share(row) else f"{row['value']:.2f}"

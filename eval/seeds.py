@@ -7,7 +7,7 @@ from typing import Any
 
 from ..ssl.errors import UserError
 from .compare import SETTING, described
-from .results import FILE, Row, aligned, read
+from .results import FILE, Row, aligned, is_share, read
 
 Found = dict[tuple[Any, ...], list[Row]]  # one row of each seed
 
@@ -51,7 +51,7 @@ def _of(folder: Path) -> Found:
 def _cell(rows: list[Row] | None) -> str:
     if rows is None:
         return "-"
-    percent = any("standard_error" in row or "low" in row for row in rows)
+    percent = is_share(rows[0])
     values = [row["value"] * (100 if percent else 1) for row in rows]
     spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.1f}{spread}{' %' if percent else ''}"

@@ -33,6 +33,15 @@ def agreed(word: str) -> str:
     return words[0]
 
 
+def collected(parts: list[Any]) -> list[Any]:
+    """What every process has, in rank order: of any size, and with tensors on the CPU."""
+    everyone: list[Any] = [parts]
+    if world() > 1:
+        everyone *= world()
+        dist.all_gather_object(everyone, parts)
+    return [part for own in everyone for part in own]
+
+
 def gather(x: Shaped[Tensor, "n *rest"]) -> Shaped[Tensor, "m *rest"]:
     """The equally many rows of every rank, in rank order; the gradient of a row is summed over all ranks.
 

@@ -1,21 +1,17 @@
 """Evaluate a backbone that is there already."""
 
 import logging
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
 from torch import nn
 
 from ..eval.extract import Pixels
 from .build import make
 from .check import check
 from .checkpoint import Checkpoint, open_checkpoint, plain_view
-from .device import own_device
+from .device import joined_processes, own_device
 from .errors import UserError
 from .run import Config, commit
 
@@ -32,7 +28,7 @@ def evaluate(config: Config) -> list[dict[str, Any]]:
     backbones = {"trained": opened.backbone, **{name: _baseline(name, opened) for name in config["baselines"]}}
     view = plain_view(opened, config["checkpoint"], config["view"])
     node = _data(config, opened)
-    with _ranks():
+    with joined_processes():
         check(node, "data")
         data = make(node, seed=config["seed"], accumulate=1)
         data.setup("test")
@@ -85,16 +81,3 @@ def _folder(config: Config, opened: Checkpoint, data: str) -> Path:
 def _plain(name: str) -> str:
     """Fit for the name of a folder."""
     return re.sub(r"[^\w.-]+", "_", name).strip("._")
-
-
-@contextmanager
-def _ranks() -> Iterator[None]:
-    """The processes that torchrun has started, to share the images among them."""
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        yield
-        return
-    dist.init_process_group("gloo")
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()

@@ -18,9 +18,11 @@ from ..datamodules.views.plain import Plain
 from . import run
 from .build import make
 from .check import check
+from .device import joined_processes, own_device
+from .distributed import collected, rank, world
 from .draws import mix, permutation
 from .errors import UserError
-from .foreground import STEP, noise_level
+from .foreground import STEP, Foreground, noise_level
 from .frozen import Frozen
 from .principal import Principal
 from .progress import Progress
@@ -35,24 +37,34 @@ def measure(config: run.Config) -> None:
     check(config)
     training = make(config["trainer"])
     training.check()
-    principal: Principal = make(config["foreground"], precision=training.frozen)
+    principal: Principal = make(config["foreground"], precision=training.mixed)
     images, folder = make(config["data"]["source"]).train, _folder(config["out"])
     bad = BadFiles(len(images), config["data"]["max_bad"], folder)
-    look = Look(principal.encoder, images, config["batch_size"], training.device, bad)
+    look = Look(principal.encoder, images, config["batch_size"], own_device(training.accelerator), bad)
     chosen = permutation(mix(config["seed"], 0), len(images))[: principal.images].sort().values
-    foreground = principal.find(lambda: (maps for _, maps in look(chosen, "foreground")))
+    with joined_processes():
+        foreground = principal.find(lambda: (maps for _, maps in look(chosen, "foreground")))
+        everyone = look(torch.arange(len(images)), "levels")
+        found = collected([(rows, *inside(maps, foreground)) for rows, maps in everyone])
+        if rank() > 0:
+            return
     level, ratio = torch.zeros(len(images), dtype=torch.long), torch.full((len(images),), torch.nan)
-    for rows, maps in look(torch.arange(len(images)), "levels"):
-        count, patches = foreground.inside(maps).cpu(), maps.shape[2] * maps.shape[3]
-        level[rows], ratio[rows] = noise_level(count, patches), count / patches
+    for rows, own_level, own_ratio in found:
+        level[rows], ratio[rows] = own_level, own_ratio
     foreground.save(folder)
     _write(level, ratio, folder / TABLE)
     print("\n".join(histogram(level)))
     print(f"noise levels of {len(images)} images: generator.levels={folder / TABLE}")
 
 
+def inside(maps: Float[Tensor, "b d h w"], foreground: Foreground) -> tuple[Int[Tensor, " b"], Float[Tensor, " b"]]:
+    """The noise level of each image, and its share of foreground."""
+    count, patches = foreground.inside(maps).cpu(), maps.shape[2] * maps.shape[3]
+    return noise_level(count, patches), count / patches
+
+
 class Look:
-    """What a frozen encoder sees of images, a batch at a time; those that cannot be read are left out."""
+    """What a frozen encoder sees of this process's images, a batch at a time, without those that cannot be read."""
 
     def __init__(self, encoder: Frozen, images: ImageSet, batch_size: int, device: torch.device, bad: BadFiles) -> None:
         self.encoder, self.images, self.batch_size, self.device, self.bad = encoder, images, batch_size, device, bad
@@ -62,9 +74,10 @@ class Look:
         self, rows: Int[Tensor, " n"], what: str
     ) -> Iterator[tuple[Int[Tensor, " b"], Float[Tensor, "b d h w"]]]:
         """Rows and their maps."""
-        hidden = not Progress.visible()
-        with ThreadPoolExecutor() as readers, tqdm(total=len(rows), desc=what, disable=hidden) as bar:
-            for part in rows.split(self.batch_size):
+        parts = rows.split(self.batch_size)[rank() :: world()]
+        shown = rank() == 0 and Progress.visible()
+        with ThreadPoolExecutor() as readers, tqdm(total=sum(map(len, parts)), desc=what, disable=not shown) as bar:
+            for part in parts:
                 read = [*readers.map(self._crop, part.tolist())]
                 self.bad.add([error for error in read if isinstance(error, BadImage)])
                 crops = [crop for crop in read if isinstance(crop, Crop)]

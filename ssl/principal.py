@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
+from .distributed import collected, total
 from .errors import UserError
 from .foreground import Foreground, scores
 from .frozen import Frozen
@@ -33,24 +35,30 @@ class Principal:
         self.encoder, self.images, self.share = encoder, images, share
 
     def find(self, maps: Callable[[], Maps]) -> Foreground:
-        """Of all maps that `maps()` goes through; it is called twice, since they are more than a memory holds."""
-        direction = first_direction(maps())
-        seen = torch.cat([scores(patches, direction).cpu() for patches in maps()])
+        """Of all maps that `maps()` goes through; it is called twice, since they are more than a memory holds.
+
+        Several processes go through some maps each, and find the same.
+        """
+        direction = first_direction(maps(), self.encoder.dim)
+        seen = torch.cat(collected([scores(patches, direction).cpu() for patches in maps()]))
         if border_above_middle(seen):
             direction, seen = -direction, -seen
         return Foreground(direction.cpu(), threshold(seen.flatten(), self.share), self.encoder)
 
 
-def first_direction(maps: Maps) -> Float[Tensor, " d"]:
-    """The first principal direction of all patches; its sign is arbitrary."""
-    number, total, products = 0, 0, 0
+def first_direction(maps: Maps, dim: int) -> Float[Tensor, " d"]:
+    """The first principal direction of all patches of all processes; its sign is arbitrary."""
+    moments = torch.zeros(dim + 1, dim + 1, dtype=torch.float64)  # Σ (z, 1)(z, 1)ᵀ
     for patches in maps:
         z = patches.movedim(1, -1).flatten(0, -2).double()
-        number, total, products = number + len(z), total + z.sum(0), products + z.T @ z
-    if not isinstance(total, Tensor) or not isinstance(products, Tensor):
+        z = pad(z, (0, 1), value=1)
+        moments += (z.T @ z).cpu()
+    moments = total(moments)
+    if moments[-1, -1] == 0:
         raise UserError("there are no images to find a foreground in")
-    mean = total / number
-    return torch.linalg.eigh(products / number - torch.outer(mean, mean)).eigenvectors[:, -1].float()
+    moments = moments / moments[-1, -1]
+    mean = moments[:-1, -1]
+    return torch.linalg.eigh(moments[:-1, :-1] - torch.outer(mean, mean)).eigenvectors[:, -1].float()
 
 
 def border_above_middle(seen: Float[Tensor, "n h w"]) -> bool:

@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 DOCS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md")))
+SCRIPTS = sorted((ROOT / "docs").glob("**/*.sh"))
 FEW = ("trainer.max_epochs=null", "trainer.max_steps=1", "trainer.log_every=1", "data.batch_size=8")
 FEW_IMAGES = ("data.source.train=160", "data.source.test=40")
 ELSEWHERE = ("make ", "pip ", "torchrun ")  # tested below, or by whoever could run this test at all
@@ -24,6 +25,8 @@ NEEDS_GPU = "trainer=ddp "
 def commands() -> list[str]:
     blocks = [block for file in DOCS for block in re.findall(r"```bash\n(.*?)```", file.read_text(), re.DOTALL)]
     lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
+    scripted = [line.strip() for script in SCRIPTS for line in script.read_text().splitlines()]
+    lines += [line for line in scripted if line.startswith("python ")]
     return list(dict.fromkeys(line for line in lines if line))
 
 
@@ -34,8 +37,9 @@ GENERATING = [command for command in commands() if command.startswith("python -m
 
 def test_every_command_is_of_a_kind_that_is_tested() -> None:
     tested = TRAINING + EVALUATING + GENERATING
+    scripts = [f"bash {script.relative_to(ROOT)}" for script in SCRIPTS]
     for command in commands():
-        assert command in tested or command.startswith((*ELSEWHERE, "python -m bench.")), command
+        assert command in tested + scripts or command.startswith((*ELSEWHERE, "python -m bench.")), command
 
 
 @pytest.fixture
@@ -46,7 +50,7 @@ def places(cli: Cli, generate: Cli, request: pytest.FixtureRequest) -> dict[str,
         file = images / f"class{i % 2}" / f"{i}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.effect_noise((40, 30), 50 + i).save(file)
-    found = {"IMAGES": str(images), "ROOT": str(images)}
+    found = {"IMAGES": str(images), "ROOT": str(images), "OUT": "out"}
     if "$TABLE" in request.node.callspec.params["command"]:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -78,7 +82,7 @@ def test_commands_run(cli: Cli, places: dict[str, str], command: str) -> None:
         return
     for name, value in places.items():
         command = command.replace(f"${name}", value)
-    arguments = shlex.split(command)[2:]
+    arguments = shlex.split(command.replace("seed=0,1,2", "seed=0,1"))[2:]
     if "resume=" in command or "--help" in command:
         assert cli(*arguments).code == 0
         return
@@ -98,16 +102,17 @@ def test_commands_run(cli: Cli, places: dict[str, str], command: str) -> None:
 def test_generating_commands_run(generate: Cli, places: dict[str, str], ddpm: Path, unclip: Path, command: str) -> None:
     levels = generate.folder / "levels.csv"
     levels.write_text("\n".join(["row,noise_level", *(f"{row},{100 * (row % 5)}" for row in range(60))]))
-    places |= {"DDPM": str(ddpm), "UNCLIP": str(unclip), "LEVELS": str(levels), "OUT": "out"}
+    places |= {"DDPM": str(ddpm), "UNCLIP": str(unclip), "LEVELS": str(levels)}
     for name, value in places.items():
         command = command.replace(f"${name}", value)
     small = ["trainer=cpu", "trainer.max_steps=1", "trainer.log_every=1", "data.batch_size=2"]
-    small += ["batch_size=2", "limit=2"]
+    small += ["batch_size=2", "limit=2", *(("data.source.train=60",) if "data=shapes" in command else ())]
     small += ["generator.steps=2"] if "generator.folder" in command else []
     small += ["train_generator.channels=[8,8]"] if "train_generator" in command else []
     result = generate(*shlex.split(command)[3:], *small)
     assert result.code == 0, result.err
-    assert "--help" in command or list(generate.folder.glob("out/*.parquet")) or (generate.folder / "out/unet").exists()
+    made = [*generate.folder.glob("out/**/*.parquet"), *generate.folder.glob("out/**/unet")]
+    assert made or "--help" in command
 
 
 def lists(folder: Path) -> str:
@@ -126,7 +131,7 @@ def test_evaluating_commands_run(evaluate: Cli, run: Path, command: str) -> None
     few = FEW_IMAGES if "data=" in command else ()
     small = ["protocols.knn.k=[5]"] if few and ("protocol=" not in command or "knn" in command) else []
     small += ["protocols.logreg.penalties=[1.0]"] if "protocol=all" in command or "logreg" in command else []
-    command = command.replace("$RUNS", str(run)).replace("$RUN", str(run)).replace("$WEIGHTS", "weights.safetensors")
+    command = re.sub(r"\$(RUNS?|OUT/\w+)", str(run), command).replace("$WEIGHTS", "weights.safetensors")
     command = command.replace("$LISTS", lists(evaluate.folder)) if "$LISTS" in command else command
     result = evaluate(*shlex.split(command)[3:], *few, *small)
     assert result.code == 0, result.err

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from foregrounds import encoder, save_foreground
+from foregrounds import DIM, encoder, save_foreground
 from hypothesis import given
 from hypothesis import strategies as st
 from sslab.ssl.backbones import Backbone
@@ -37,7 +37,7 @@ def test_the_direction_is_that_of_a_principal_component_analysis() -> None:
     maps = patches(20)
     z = maps.movedim(1, -1).flatten(0, -2).double()
     expected = torch.linalg.svd(z - z.mean(0), full_matrices=False).Vh[0]
-    whole, chunks = first_direction([maps]), first_direction(maps.split(3))
+    whole, chunks = first_direction([maps], 6), first_direction(maps.split(3), 6)
     for found in (whole, chunks):
         assert abs(found.double() @ expected) == pytest.approx(1, abs=1e-6)
         assert found.norm().item() == pytest.approx(1, abs=1e-6)
@@ -45,7 +45,7 @@ def test_the_direction_is_that_of_a_principal_component_analysis() -> None:
 
 
 def test_the_middle_of_images_is_foreground_whatever_the_sign_of_the_object(frozen: Frozen) -> None:
-    for maps in (patches(20), -patches(20)):
+    for maps in (patches(20, d=DIM), -patches(20, d=DIM)):
         found = Principal(frozen, share=0.2).find(lambda maps=maps: maps.split(6))
         score = scores(maps, found.direction)
         assert score[:, 3, 3].mean() > score[:, 0].mean() + 1

@@ -1,6 +1,7 @@
 """From the command line to the table of noise levels."""
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +10,24 @@ import pytest
 import torch
 from cli import Cli
 from foregrounds import MEAN, STD, encoder
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
 from PIL import Image
+from ranks import outcomes
 from sslab.datamodules.generate.levels import Levels
 from sslab.datamodules.shapes import Shapes
+from sslab.ssl.distributed import agreed, barrier
 from sslab.ssl.draws import mix, permutation
 from sslab.ssl.foreground import Foreground, noise_level, scores
-from sslab.ssl.noise_levels import histogram
+from sslab.ssl.noise_levels import histogram, measure
 
 
 @pytest.fixture
 def given(generate: Cli) -> tuple[str, ...]:
-    weights = encoder(generate.folder).settings["weights"]
+    return settings(encoder(generate.folder).settings["weights"])
+
+
+def settings(weights: str) -> tuple[str, ...]:
     chosen = ("name=resnet_tiny", "size=32", f"weights={weights}", f"mean={MEAN}", f"std={STD}")
     data = ("data.source.train=40", "data.source.test=1", "batch_size=16", "trainer=cpu", "trainer.precision=32-true")
     return ("foreground=pca", *(f"foreground.encoder.{text}" for text in chosen), "foreground.images=24", *data)
@@ -68,6 +76,34 @@ def test_the_same_seed_writes_the_same_files_and_variations_heed_them(generate: 
         enumerate(table(generate.folder / "a")["noise_level"])
     )
     assert "out=images holds generated images" in generate(*given, "out=images").err
+
+
+def shared() -> dict[str, Any]:
+    """What the processes that take part have written together."""
+    with tempfile.TemporaryDirectory() as own:
+        folder = Path(agreed(own))
+        weights = encoder(Path(own)).settings["weights"]
+        with initialize_config_module("sslab.conf", version_base="1.3"):
+            config: Any = OmegaConf.to_container(
+                compose("generate", [*settings(weights), f"out={folder}", "batch_size=7"]), resolve=True
+            )
+        measure(config)
+        barrier()
+        direction, threshold, _ = Foreground.load(str(folder), weights)
+        found = {**table(folder), "direction": direction, "threshold": threshold}
+        barrier()
+        return found
+
+
+def test_several_processes_find_what_one_does(tmp_path: Path) -> None:
+    alone = shared()
+    for found in outcomes(shared, (3,), tmp_path)[3]:
+        torch.testing.assert_close(found["direction"], alone["direction"])
+        assert found["threshold"] == pytest.approx(alone["threshold"], abs=1e-5)
+        assert found["row"] == alone["row"]
+        difference = torch.tensor(found["foreground"]) - torch.tensor(alone["foreground"])
+        assert difference.abs().max() <= 1 / 16  # a score beside the threshold may fall on either side
+        assert (difference != 0).sum() <= 1
 
 
 def test_images_that_cannot_be_read_bear_no_noise(generate: Cli, given: tuple[str, ...]) -> None:
