@@ -52,6 +52,6 @@ def _cell(rows: list[Row] | None) -> str:
     if rows is None:
         return "-"
     percent = is_share(rows[0])
-    values = [row["value"] * (100 if percent else 1) for row in rows]
-    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.1f}{spread}{' %' if percent else ''}"
+    values, digits = [row["value"] * (100 if percent else 1) for row in rows], 1 if percent else 2
+    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{spread}{' %' if percent else ''}"

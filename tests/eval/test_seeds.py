@@ -29,7 +29,7 @@ def test_mean_and_deviation_over_seeds_with_a_column_for_each_folder(tmp_path):
         [str(a), str(b)],
         ["seeds", "3", "1"],
         ["trained, knn k=20", "50.0 ± 10.0 %", "25.0 %"],
-        ["trained, rankme", "11.0 ± 1.0", "-"],
+        ["trained, rankme", "11.00 ± 1.00", "-"],
     ]
 
 
