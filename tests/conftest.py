@@ -6,6 +6,11 @@ import pytest
 import torch
 from cli import SMALL, Cli
 from hydra.core.global_hydra import GlobalHydra
+from hypothesis import settings
+
+# The same examples every time, so that a failure is of the change at hand; HYPOTHESIS_PROFILE=default draws new ones.
+settings.register_profile("same", derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 # Small tensors gain nothing from threads, and lose much where several processes share the cores.
 os.environ["OMP_NUM_THREADS"] = "1"
