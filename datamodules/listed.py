@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import torch
@@ -15,29 +16,23 @@ from .partners import Partners
 REMEDY = "set data.image and data.partner to the columns of the paths"
 
 
+class Asked(NamedTuple):
+    """The arguments of `Pairs`."""
+
+    train: str
+    test: str | None
+    image: str
+    partner: str
+    label: str | None
+    size: int | None
+    held: int | None
+
+
 class Listed:
-    """Paths are relative to the folder of the CSV file that they stand in.
+    """Paths are relative to the folder of the CSV file that they stand in."""
 
-    Args:
-        train: CSV file.
-        test: CSV file.
-        image: column of the images.
-        partner: column of their partners.
-        label: column of integers or strings; found by its name unless given.
-        size: side of the views, which tells how small a JPEG may be decoded.
-        held: side that images are resized and cut to, if any.
-    """
-
-    def __init__(
-        self,
-        train: str,
-        test: str | None,
-        image: str,
-        partner: str,
-        label: str | None,
-        size: int | None,
-        held: int | None,
-    ) -> None:
+    def __init__(self, asked: Asked) -> None:
+        train, test, image, partner, label, size, held = asked
         files = [Path(file).expanduser() for file in (train, test) if file]
         tables = [read(file, (image, partner), REMEDY) for file in files]
         others = tables[0].drop_columns([image, partner]).schema

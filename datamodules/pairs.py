@@ -7,7 +7,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from .images import ImageSet
-from .listed import Listed
+from .listed import Asked, Listed
 from .parquet import Parquet, found, image_column
 from .partners import CACHE_MIB, Partners
 from .subset import Subset
@@ -40,26 +40,18 @@ class Pairs:
         size: int | None = None,
         held: int | None = None,
     ) -> None:
-        kind = Listed if train.endswith(".csv") else InParquet
-        source: Listed | InParquet = kind(train, test, image, partner, label, size, held)
+        asked = Asked(train, test, image, partner, label, size, held)
+        source = Listed(asked) if train.endswith(".csv") else InParquet(asked)
         self.train: ImageSet = source.train
         self.test: ImageSet | None = source.test
         self.partners: Partners = source.partners
 
 
 class InParquet(Parquet):
-    """Both images of a pair as bytes in columns of parquet files; the arguments are those of `Pairs`."""
+    """Both images of a pair as bytes in columns of parquet files."""
 
-    def __init__(
-        self,
-        train: str,
-        test: str | None,
-        image: str,
-        partner: str,
-        label: str | None,
-        size: int | None,
-        held: int | None,
-    ) -> None:
+    def __init__(self, asked: Asked) -> None:
+        train, test, image, partner, label, size, held = asked
         super().__init__(train, test, image, label, size, held)
         files = found("train", train)
         partner = image_column(pq.read_schema(files[0]), partner, "partner")
