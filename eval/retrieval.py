@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int8
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -12,7 +12,7 @@ from ..ssl.errors import UserError
 
 CELLS = 1 << 22  # similarities at a time
 POSITIVE, NEGATIVE, JUNK = 1, 0, -1
-Relevance = Callable[[Int[Tensor, " b"]], Int[Tensor, "b n"]]  # of every gallery image to these queries
+Relevance = Callable[[Int[Tensor, " b"]], Int8[Tensor, "b n"]]  # of every gallery image to these queries
 
 
 class Rankings(NamedTuple):
@@ -20,14 +20,14 @@ class Rankings(NamedTuple):
 
     query: Int[Tensor, " b"]
     cosine: Float[Tensor, "b n"]
-    relevance: Int[Tensor, "b n"]
+    relevance: Int8[Tensor, "b n"]
 
 
 def same_class(query: Int[Tensor, " q"], gallery: Int[Tensor, " n"], itself: Int[Tensor, " q"] | None) -> Relevance:
     """Positive: of the query's class. Junk: unlabelled, and the query where it stands in the gallery."""
 
-    def relevance(rows: Int[Tensor, " b"]) -> Int[Tensor, "b n"]:
-        found = (query[rows, None] == gallery).long().masked_fill_(gallery < 0, JUNK)
+    def relevance(rows: Int[Tensor, " b"]) -> Int8[Tensor, "b n"]:
+        found = (query[rows, None] == gallery).to(torch.int8).masked_fill_(gallery < 0, JUNK)
         return found if itself is None else found.scatter_(1, itself[rows, None], JUNK)
 
     return relevance
@@ -36,8 +36,8 @@ def same_class(query: Int[Tensor, " q"], gallery: Int[Tensor, " n"], itself: Int
 def listed(positive: Sequence[Int[Tensor, " _"]], junk: Sequence[Int[Tensor, " _"]], size: int) -> Relevance:
     """Positives and junk by query, as places in a gallery of `size`; all else is negative."""
 
-    def relevance(rows: Int[Tensor, " b"]) -> Int[Tensor, "b n"]:
-        found = torch.full((len(rows), size), NEGATIVE)
+    def relevance(rows: Int[Tensor, " b"]) -> Int8[Tensor, "b n"]:
+        found = torch.full((len(rows), size), NEGATIVE, dtype=torch.int8)
         for line, row in zip(found, rows.tolist(), strict=True):
             line[positive[row]] = POSITIVE
             line[junk[row]] = JUNK
@@ -81,19 +81,22 @@ def measure(ranked: Int[Tensor, "b n"], ks: Sequence[int]) -> dict[str, Float[Te
     Average precision is the trapezoid of Radenović et al. (2018): with the m-th positive at rank r, both from 0,
     Σ_m ½ [(m / r, or 1 where r = 0) + (m + 1) / (r + 1)] / positives. Their precision at k stops at the last positive.
     """
-    hit, rank = ranked == POSITIVE, (ranked != JUNK).cumsum(1) - 1
-    positives = hit.sum(1).double()
-    before = hit.cumsum(1) - 1  # positives that come earlier
-    precision = (before + 1) / (rank + 1).double()
-    earlier = torch.where(rank == 0, 1, before / rank.double())
-    first_r = hit & (rank < positives[:, None])
+    query, place = (ranked == POSITIVE).nonzero(as_tuple=True)  # of all positives, as they are ranked
+    positives = query.bincount(minlength=len(ranked))
+    m = torch.arange(len(query)) - (positives.cumsum(0) - positives)[query]
+    r = (ranked != JUNK).cumsum(1, dtype=torch.int32)[query, place].double() - 1
+
+    def sums(value: Tensor) -> Float[Tensor, " b"]:
+        return torch.zeros(len(ranked), dtype=torch.float64).index_add_(0, query, value.double())
+
+    precision, earlier = (m + 1) / (r + 1), torch.where(r == 0, 1, m / r)
     found = {
-        "average_precision": torch.where(hit, (earlier + precision) / 2, 0).sum(1) / positives,
-        "average_precision_at_r": torch.where(first_r, precision, 0).sum(1) / positives,
+        "average_precision": sums((earlier + precision) / 2) / positives,
+        "average_precision_at_r": sums(precision.where(r < positives[query], 0)) / positives,
     }
-    last = torch.where(hit, rank + 1, 0).amax(1)
+    last = torch.zeros(len(ranked), dtype=torch.float64).scatter_reduce(0, query, r + 1, "amax")
     for k in ks:
         depth = last.clamp(max=k)
-        hits = (hit & (rank < depth[:, None])).sum(1).double()
+        hits = sums(r < depth[query])
         found |= {f"precision_at_{k}": hits / depth, f"recall_at_{k}": (hits > 0).double() + 0 * hits / depth}
     return found
