@@ -37,7 +37,7 @@ class Principal:
     def find(self, maps: Callable[[], Maps]) -> Foreground:
         """Of all maps that `maps()` goes through; it is called twice, since they are more than a memory holds.
 
-        Several processes go through some maps each, and find the same.
+        Several processes go through some maps each, and find the same but for rounding.
         """
         direction = first_direction(maps(), self.encoder.dim)
         seen = torch.cat(collected([scores(patches, direction).cpu() for patches in maps()]))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 B, D, SIDE = 6, 8, 5
 QUALITY = ("latent=quality", "latent.quality.foreground=.")
+QUICK = {"quickest": "bf16-true"}
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -198,6 +199,15 @@ def test_statistics_of_the_views_are_taken_off_first(folder: str) -> None:
     views = tuple(v._replace(image=(v.image * mine[1] + mine[0] - theirs[0]) / theirs[1]) for v in given_.views)
     other = Quality(folder, view_mean=mean, view_std=std)
     torch.testing.assert_close(other(given_._replace(views=views)).weight, part(given_).weight, rtol=1e-4, atol=1e-4)
+
+
+def test_the_encoder_computes_as_is_quickest_unless_told_otherwise(folder: str) -> None:
+    exact, quick, told = (Quality(folder, **known) for known in ({}, QUICK, QUICK | {"precision": "32-true"}))
+    assert [part.encoder.dtype for part in (exact, quick, told)] == [torch.float32, torch.bfloat16, torch.float32]
+    of = [part(step()).weight for part in (exact, quick, told)]
+    assert torch.equal(of[0], of[2])
+    assert not torch.equal(of[0], of[1])
+    torch.testing.assert_close(of[0], of[1], rtol=0.05, atol=0)
 
 
 def test_a_rehearsal_weighs_but_looks_at_one_image(folder: str) -> None:
