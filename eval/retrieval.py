@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from ..ssl.errors import UserError
 
-CELLS = 1 << 22  # similarities at a time
+CELLS = 1 << 20  # similarities at a time
 POSITIVE, NEGATIVE, JUNK = 1, 0, -1
 Relevance = Callable[[Int[Tensor, " b"]], Int8[Tensor, "b n"]]  # of every gallery image to these queries
 

@@ -68,7 +68,9 @@ def _key(message: str, primary: str) -> str:
     if quoted is None:
         return message.splitlines()[0]
     key = next(k for k in quoted.groups() if k)
-    known = sorted(set(_default_keys(primary)))
+    known, group = sorted(set(_default_keys(primary))), key.split(".")[0]
+    if not any(k.startswith(f"{group}.") for k in known) and (choices := _choices(group)):  # by default none is chosen
+        return f"no key {key}: {group} has the keys of what is chosen by {group}=…, one of {', '.join(choices)}"
     leaf = [k for k in known if k.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
     return f"there is no key {key}: {_near(key, known, leaf)}; `--help` lists the choices"
 

@@ -30,6 +30,12 @@ def test_what_is_not_an_override_is_named(cli: Cli) -> None:
     assert "key=value" in cli.refuse("loss=[dcl")
 
 
+def test_a_key_of_a_group_of_which_nothing_is_chosen(cli: Cli, evaluate: Cli) -> None:
+    line = cli.refuse("latent=quality", "latent.quality.gama=1")
+    assert "no key latent.quality.gama: latent has the keys of what is chosen by latent=…, one of ft, groups" in line
+    assert "data has the keys of what is chosen by data=…, one of cifar10" in evaluate.refuse("data.source.train=9")
+
+
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
