@@ -79,7 +79,7 @@ def build_module(config: Config, datamodule: DataModule, training: Training, vie
     q, k = two_embeddings(encoder, predictor, side)
     facts |= {"dim": head.dim, "scores": getattr(head, "scores", False)}
     facts["shape"] = None if isinstance(k, dict) else tuple(k.shape[1:])  # of one image's target
-    facts |= {"view_mean": views.mean, "view_std": views.std, "quickest": training.frozen}
+    facts |= {"view_mean": views.mean, "view_std": views.std, "precision": training.frozen}
     facts["query_heads"] = 1 if isinstance(q, dict) or q.ndim != 3 else q.shape[1]
     latent = [make(node, seed=mix(seed, 4, i), **facts) for i, node in enumerate((config["latent"] or {}).values())]
     loss = make(config["loss"], seed=mix(seed, 5), **facts)

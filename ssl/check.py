@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import types
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,8 @@ from hydra.utils import get_object
 from .errors import UserError
 
 LENIENT = BeartypeConf(is_pep484_tower=True)  # an int is a float
+PLAIN = (int, float, str, bool, type(None))
+UNIONS = (types.UnionType, typing.Union)
 
 
 def check(node: Any, path: str = "") -> None:
@@ -38,7 +41,12 @@ def _check_arguments(node: Mapping[str, Any], path: str) -> None:
         if key not in parameters and not open_ended:
             near = difflib.get_close_matches(key, parameters, 3) or list(parameters)
             raise UserError(f"{path}.{key} is no argument of {node['_target_']}: it takes {', '.join(near)}")
-        if key in hints and not _has_target(value) and not is_bearable(value, hints[key], conf=LENIENT):
+        if key not in hints:
+            continue
+        if isinstance(value, Mapping) and "_target_" in value and _is_plain(hints[key]):
+            part = value["_target_"].rsplit(".", 1)[-1]
+            raise UserError(f"{path}.{key} cannot be a part like {part}: expected {_spell(hints[key])}")
+        if not _has_target(value) and not is_bearable(value, hints[key], conf=LENIENT):
             raise UserError(f"{path}.{key}={value!r} is of the wrong type: expected {_spell(hints[key])}")
 
 
@@ -49,6 +57,11 @@ def _hints(target: Any) -> dict[str, Any]:
         return typing.get_type_hints(source)
     except NameError:  # some libraries name types that they import only for type checkers
         return {}
+
+
+def _is_plain(hint: Any) -> bool:
+    """Whether all that fits are numbers, strings and None."""
+    return hint in PLAIN or typing.get_origin(hint) in UNIONS and all(map(_is_plain, typing.get_args(hint)))
 
 
 def _has_target(value: Any) -> bool:

@@ -44,10 +44,11 @@ def test_a_key_of_a_group_of_which_nothing_is_chosen(cli: Cli, evaluate: Cli) ->
         ("optim.scaling=cubic", "optim.scaling='cubic' is of the wrong type"),
         ("+loss.sigma=1", "loss.sigma is no argument"),
         ("seed=abc", "seed='abc' is of the wrong type: expected int"),
+        ("loss=pixcontrast +loss/temperature=learned", "loss.temperature cannot be a part like Learned"),
     ],
 )
 def test_a_value_of_the_wrong_type(cli: Cli, override: str, expected: str) -> None:
-    assert expected in cli.refuse(override)
+    assert expected in cli.refuse(*override.split())
 
 
 def test_a_missing_value(cli: Cli) -> None:
@@ -99,6 +100,7 @@ def test_a_loss_of_pairs_with_one_view(cli: Cli) -> None:
         ("loss=mv_dhel views.count=1", "views.count to 2 or more"),
         ("loss=swav head=prototypes views.count=1", "views.count to 2 or more"),
         ("loss=swav", "head=prototypes"),
+        ("loss=dino head=branches", "DINO sees several heads (dense, instance): give each its own by loss=sum"),
         ("head=multi head.heads=4 predictor=multi", "predictor.heads=3 works on a vector for each head"),
         ("head=multi loss=sogclr", "keeps a value for every row, but not for 3 heads"),
         ("loss=amcl loss.temperature.low=0.6", "expected 0 < low <= high, but they are 0.6 and 0.5"),

@@ -44,8 +44,7 @@ class Quality(Part):
         weights: where the encoder's weights are, if no longer where they were.
         view_mean: of the views' channels, if not what the encoder has seen.
         view_std: likewise.
-        precision: of the encoder, as Lightning names it; None: as is quickest here.
-        quickest: that is bf16 where the hardware computes in it.
+        precision: of the encoder, as Lightning names it; in an experiment, bf16 where the hardware computes in it.
     """
 
     any_shape = True
@@ -58,12 +57,11 @@ class Quality(Part):
         view_mean: Sequence[Number] | None = None,
         view_std: Sequence[Number] | None = None,
         precision: str | None = None,
-        quickest: str | None = None,
     ) -> None:
         super().__init__()
         if gamma < 0:
             raise UserError(f"gamma={gamma} would favour views that differ in the foreground: give 0 or more")
-        direction, _, self.encoder = Foreground.load(foreground, weights, precision or quickest)
+        direction, _, self.encoder = Foreground.load(foreground, weights, precision)
         self.direction = nn.Buffer(direction)
         self.gamma = gamma
         self.mean, self.std = view_mean or self.encoder.mean, view_std or self.encoder.std

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..step import Step
 from .directions import directions
+from .heads import one_head
 from .output import Output
 from .precision import full_precision
 
@@ -34,6 +35,7 @@ class PrototypeLoss(nn.Module, ABC):
 
     @full_precision
     def forward(self, step: Step) -> Output:
+        one_head(next(iter(step.q.values())), type(self).__name__)
         compared = directions(step)
         assigned = self.assign({view: k.detach() for view, k in step.k.items()}, step)
         predicted = {view: (q * (1 / self.temperature)).log_softmax(dim=1) for view, q in step.q.items()}

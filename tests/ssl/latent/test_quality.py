@@ -10,6 +10,7 @@ from cli import SMALL, Cli
 from foregrounds import DIM, save_foreground
 from hypothesis import given
 from hypothesis import strategies as st
+from sslab.ssl.build import make
 from sslab.ssl.errors import UserError
 from sslab.ssl.latent.quality import Quality, Similarity, compare, maps, parts, weigh
 from sslab.ssl.losses.infonce import InfoNCE
@@ -18,7 +19,6 @@ from torch import Tensor
 
 B, D, SIDE = 6, 8, 5
 QUALITY = ("latent=quality", "latent.quality.foreground=.")
-QUICK = {"quickest": "bf16-true"}
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -201,8 +201,10 @@ def test_statistics_of_the_views_are_taken_off_first(folder: str) -> None:
     torch.testing.assert_close(other(given_._replace(views=views)).weight, part(given_).weight, rtol=1e-4, atol=1e-4)
 
 
-def test_the_encoder_computes_as_is_quickest_unless_told_otherwise(folder: str) -> None:
-    exact, quick, told = (Quality(folder, **known) for known in ({}, QUICK, QUICK | {"precision": "32-true"}))
+def test_the_encoder_computes_as_is_told_or_known(folder: str) -> None:
+    node = {"_target_": "sslab.ssl.latent.quality.Quality", "foreground": folder, "precision": None}
+    exact, quick = make(node), make(node, precision="bf16-true")
+    told = make(node | {"precision": "32-true"}, precision="bf16-true")
     assert [part.encoder.dtype for part in (exact, quick, told)] == [torch.float32, torch.bfloat16, torch.float32]
     of = [part(step()).weight for part in (exact, quick, told)]
     assert torch.equal(of[0], of[2])
