@@ -44,8 +44,12 @@ def numbers(
     features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
     if names := _names(features.get(column, {})):
         return {i: i for i in range(len(names))}, tuple(names)
-    known = sorted({value for value in values if value is not None and value != -1})
-    return {value: i for i, value in enumerate(known)}, tuple(map(str, known))
+    known = {value for value in values if value is not None and value != -1}
+    examples = {type(value): value for value in known}
+    if len(examples) > 1:
+        shown = " and ".join(map(repr, examples.values()))
+        raise UserError(f"column {column} holds both {shown}: give one kind of value")
+    return {value: i for i, value in enumerate(sorted(known))}, tuple(map(str, sorted(known)))
 
 
 def _names(feature: dict | list) -> Sequence[str]:

@@ -61,7 +61,7 @@ class Evaluation:
         meta: Mapping[str, Any],
     ) -> list[Row]:
         """The rows of `results.json`; each repeats `meta`, so that it can stand alone."""
-        protocols = self._feasible(train, test)
+        protocols = self._feasible(next(iter(backbones.values())), train, test)
         _make(folder)
         rows: list[Row] = []
         scores: dict[int, Score] = {}
@@ -90,12 +90,13 @@ class Evaluation:
     def _of_features(self, subject: Subject, protocols: Sequence[Protocol]) -> Iterator[Row]:
         """All ranks extract features, the first measures them."""
         offered = getattr(subject.backbone, "layers", ("h",))
-        wanted = {layer for protocol in protocols for layer in protocol.layers or {*offered} - {"z"}}
+        wanted = {layer for protocol in protocols for layer in protocol.reads or {*offered} - {"z"}}
         layers = [layer for layer in offered if layer in wanted] or ["h"]
         bank, queries = self._stores(subject, layers, not all(p.label_free for p in protocols))
         for protocol in protocols if rank() == 0 else ():
             if protocol.layers is None:
-                parts = [(bank.without("z"), queries.without("z"))]
+                hidden = () if "z" in protocol.reads else ("z",)
+                parts = [(bank.without(*hidden), queries.without(*hidden))]
             else:
                 parts = [(bank.at(layer), queries.at(layer)) for layer in protocol.layers if layer in offered]
             for train, test in parts:
@@ -110,13 +111,14 @@ class Evaluation:
             return bank, bank.take(NOTHING)
         return bank, features(subject.backbone, subject.test, *setting)
 
-    def _feasible(self, train: Images, test: Images | None) -> list[Protocol | Tuning]:
-        """The protocols that these images allow; every other is an error, or a warning."""
+    def _feasible(self, backbone: nn.Module, train: Images, test: Images | None) -> list[Protocol | Tuning]:
+        """The protocols that this backbone and these images allow; every other is an error, or a warning."""
         bank = known(train)
         queries = bank.take(NOTHING) if test is None else known(test)
         feasible = []
         for name, protocol in self.protocols.items():
             try:
+                _check_layers(protocol.reads, getattr(backbone, "layers", ("h",)))
                 protocol.check(bank, queries)
                 feasible.append(protocol)
             except UserError as reason:
@@ -133,6 +135,13 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write results to {folder} ({error.strerror}): set out=<a folder>") from None
+
+
+def _check_layers(asked: Sequence[str], offered: Sequence[str]) -> None:
+    """Refuse a layer that is not there, but for a head's output `z` beside others: many backbones have no head."""
+    absent = [layer for layer in asked if layer not in offered]
+    if absent and (absent == [*asked] or absent != ["z"]):
+        raise UserError(f"the backbone has no layer {', '.join(absent)}: there are {', '.join(offered)}")
 
 
 def _warn_of_unseen(train: FeatureStore, test: FeatureStore) -> None:

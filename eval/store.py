@@ -42,9 +42,9 @@ class FeatureStore(NamedTuple):
         """The names of all layers."""
         return (self.meta["layer"], *self.others)
 
-    def without(self, layer: str) -> "FeatureStore":
-        """The same rows, but not this layer of the others."""
-        return self._replace(others={name: z for name, z in self.others.items() if name != layer})
+    def without(self, *layers: str) -> "FeatureStore":
+        """The same rows, but not these layers of the others."""
+        return self._replace(others={name: z for name, z in self.others.items() if name not in layers})
 
     def at(self, layer: str) -> "FeatureStore":
         """The same rows, with the features of this layer alone."""

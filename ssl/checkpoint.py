@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, NamedTuple
 
 import timm
@@ -98,7 +99,7 @@ def _published(name: str) -> nn.Module:
     try:
         return timm.create_model(name, pretrained=True, num_classes=0)
     except Exception as error:  # every library between timm and the network has errors of its own
-        reason = str(error).splitlines()[0][:150]
+        reason = shorten(str(error).splitlines()[0], 150, placeholder=" …")
         raise UserError(
             f"timm's weights of {name} cannot be had ({reason}): set weights=<a safetensors file>, or weights=random"
         ) from None

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
 from torch import nn
 
 from ..eval.extract import Pixels
@@ -60,8 +61,9 @@ def _data(config: Config, opened: Checkpoint) -> Config:
     asked: Config = config.get("data") or {}
     if "_target_" not in asked and "data" not in opened.config:
         raise UserError(f"{config['checkpoint']} was trained on nobody knows what: set data=<a choice>")
-    known = asked if "_target_" in asked else opened.config["data"] | asked
-    return {key: value for key, value in known.items() if key not in OF_TRAINING} | {"batch_size": 1}
+    if "_target_" not in asked:
+        asked = OmegaConf.to_container(OmegaConf.merge(opened.config["data"], asked))  # pyright: ignore
+    return {key: value for key, value in asked.items() if key not in OF_TRAINING} | {"batch_size": 1}
 
 
 def _folder(config: Config, opened: Checkpoint, data: str) -> Path:

@@ -154,6 +154,11 @@ def test_compare(evaluate, run):
     assert evaluate("compare", "seed0").code == 2
 
 
+def test_the_data_of_the_run_with_other_settings(evaluate, run):
+    assert evaluate(f"checkpoint={run}", "protocol=linear", "+data.source.test=70", "out=fewer").code == 0
+    assert {row["n"] for row in rows(evaluate.folder / "fewer")} == {70}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

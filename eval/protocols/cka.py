@@ -49,6 +49,10 @@ class CKA(Tuning):
         self.other, self.rows, self.layers, self.other_layers = other, rows, layers, other_layers
         _check(other.backbone, other_layers, "other_layers")
 
+    @property
+    def reads(self) -> Sequence[str]:
+        return self.layers
+
     def __call__(self, subject: Subject, seed: int) -> Iterator[Row]:
         started = time.perf_counter()
         _check(subject.backbone, self.layers, "layers")

@@ -31,6 +31,10 @@ class LinearGrid(Protocol):
         self.metric: Name = metric
         self.among = layers
 
+    @property
+    def reads(self) -> Sequence[str]:
+        return self.among or ()
+
     def __call__(self, train: FeatureStore, test: FeatureStore, seed: int) -> Iterator[Row]:
         started = time.perf_counter()
         train, test = train.labelled(), test.labelled()

@@ -25,6 +25,11 @@ class Protocol(ABC):
     label_free: ClassVar[bool] = False
     layers: Sequence[str] | None = ("h",)  # that it is asked for, one after the other; None: all of them at once
 
+    @property
+    def reads(self) -> Sequence[str]:
+        """The layers that it is asked for by name."""
+        return self.layers or ()
+
     def check(self, train: FeatureStore, test: FeatureStore) -> None:
         """Refuse what cannot be measured and warn of what is left out; the features may be missing yet."""
         reason = obstacle(train, test)
@@ -52,6 +57,11 @@ class Tuning(ABC):
     """One measurement for which features without augmentation are not enough."""
 
     label_free: ClassVar[bool] = False
+
+    @property
+    def reads(self) -> Sequence[str]:
+        """The layers that it is asked for by name."""
+        return ("h",)
 
     def check(self, train: FeatureStore, test: FeatureStore) -> None:
         """Refuse what cannot be measured; nothing but features is known by then."""

@@ -61,6 +61,10 @@ class Tuned(Tuning):
         self.variant: Variant = variant
         self.metric: Name = metric
 
+    @property
+    def reads(self) -> Sequence[str]:
+        return self.recipe.reads
+
     def check(self, train: FeatureStore, test: FeatureStore) -> None:
         super().check(train, test)
         seen = len(self.rows(train))

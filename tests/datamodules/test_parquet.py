@@ -74,6 +74,12 @@ def test_labels_may_be_strings_and_missing(tmp_path: Path) -> None:
     assert source.test.label.tolist() == [2] * ROWS
 
 
+def test_labels_of_train_and_test_are_of_one_kind(tmp_path: Path) -> None:
+    train, test = write(tmp_path / "a.parquet", label=[0, 1] * 5), write(tmp_path / "b.parquet", label=["cat"] * ROWS)
+    with pytest.raises(UserError, match="column label holds both 1 and 'cat': give one kind of value"):
+        Parquet(train, test)
+
+
 def test_labels_may_have_gaps_or_be_absent(tmp_path: Path) -> None:
     table = Parquet(write(tmp_path / "a.parquet", target=[100, -1, 7, 7, 7] * 2)).train
     assert table.classes == ("7", "100")

@@ -20,6 +20,7 @@ from sslab.eval.linear import probe
 from sslab.eval.protocols.geometry import Geometry
 from sslab.eval.protocols.knn import KNN
 from sslab.eval.protocols.linear import Linear
+from sslab.eval.protocols.linear_grid import LinearGrid
 from sslab.eval.protocols.protocol import Protocol
 from sslab.eval.results import Row, read, table, write
 from sslab.eval.spectrum import rankme
@@ -256,12 +257,38 @@ def test_every_protocol_sees_the_layers_that_it_asks_for(tmp_path):
 
     torch.manual_seed(0)
     backbone = Backbone("resnet_tiny", 8)
-    protocols = {"some": Sizes(("h", "cls_4", "z")), "all": Sizes(None)}
+    protocols = {"some": Sizes(("h", "z")), "all": Sizes(None)}
     backbones = {"trained": Layered(backbone, Projector(128, 16, 6)), "pixels": Pixels(4)}
     rows = Evaluation(protocols)(backbones, images(20), images(9, seed=1), VIEW, CPU, tmp_path, {})
     found = [(row["representation"], row["layer"], row["value"]) for row in rows]
     trained = [("trained", "h", 128), ("trained", "z", 6), ("trained", "h", 128), ("trained", "pool_2", 192)]
     assert found == [*trained, ("pixels", "h", 48), ("pixels", "h", 48)]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "lacks"),
+    [
+        (KNN(k=[5], layers=["h", "cls_4"]), "cls_4: there are h$"),
+        (KNN(k=[5], layers=["z"]), "z: there are h$"),
+        (LinearGrid(layers=["h", "pool_2"]), "pool_2: there are h$"),
+    ],
+)
+def test_a_layer_that_is_not_there_is_refused_or_left_out_with_a_warning(tmp_path, caplog, protocol, lacks):
+    given = {"trained": Flat()}, images(20), images(9, seed=1), VIEW, CPU, tmp_path / "results", {}
+    with pytest.raises(UserError, match=f"it cannot be measured: the backbone has no layer {lacks}"):
+        Evaluation({"it": protocol}, strict=True)(*given)
+    assert not list(tmp_path.iterdir())
+    rows = Evaluation({"it": protocol, "geometry": Geometry()})(*given)
+    assert rows
+    assert not any("accuracy" in row["metric"] for row in rows)
+    assert "it is left out: the backbone has no layer" in caplog.text
+
+
+def test_a_grid_reads_the_output_of_a_head_if_asked(tmp_path):
+    backbones = {"trained": Layered(Backbone("resnet_tiny", 8), Projector(128, 16, 6))}
+    data = images(40), images(20, seed=1)
+    rows = Evaluation({"grid": LinearGrid(layers=["z"])})(backbones, *data, VIEW, CPU, tmp_path, {})
+    assert {row["layer"] for row in rows} == {"z"}
 
 
 def test_features_on_disk_give_the_same_numbers(tmp_path, rows):
