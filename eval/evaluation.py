@@ -94,7 +94,9 @@ class Evaluation:
         layers = [layer for layer in offered if layer in wanted] or ["h"]
         bank, queries = self._stores(subject, layers, not all(p.label_free for p in protocols))
         for protocol in protocols if rank() == 0 else ():
-            if protocol.layers is None:
+            if protocol.layers is None and not {*protocol.reads} <= {*offered}:
+                parts = []  # of pixels, which are no backbone's layers
+            elif protocol.layers is None:
                 hidden = () if "z" in protocol.reads else ("z",)
                 parts = [(bank.without(*hidden), queries.without(*hidden))]
             else:

@@ -285,10 +285,10 @@ def test_a_layer_that_is_not_there_is_refused_or_left_out_with_a_warning(tmp_pat
 
 
 def test_a_grid_reads_the_output_of_a_head_if_asked(tmp_path):
-    backbones = {"trained": Layered(Backbone("resnet_tiny", 8), Projector(128, 16, 6))}
+    backbones = {"trained": Layered(Backbone("resnet_tiny", 8), Projector(128, 16, 6)), "pixels": Pixels(4)}
     data = images(40), images(20, seed=1)
     rows = Evaluation({"grid": LinearGrid(layers=["z"])})(backbones, *data, VIEW, CPU, tmp_path, {})
-    assert {row["layer"] for row in rows} == {"z"}
+    assert {(row["representation"], row["layer"]) for row in rows} == {("trained", "z")}
 
 
 def test_features_on_disk_give_the_same_numbers(tmp_path, rows):
