@@ -90,14 +90,15 @@ class Evaluation:
     def _of_features(self, subject: Subject, protocols: Sequence[Protocol]) -> Iterator[Row]:
         """All ranks extract features, the first measures them."""
         offered = getattr(subject.backbone, "layers", ("h",))
-        wanted = {layer for protocol in protocols for layer in protocol.reads or {*offered} - {"z"}}
+        wanted = {layer for protocol in protocols for layer in _read(protocol, offered)}
         layers = [layer for layer in offered if layer in wanted] or ["h"]
         bank, queries = self._stores(subject, layers, not all(p.label_free for p in protocols))
         for protocol in protocols if rank() == 0 else ():
-            if protocol.layers is None and not {*protocol.reads} <= {*offered}:
+            read = _read(protocol, offered)
+            if protocol.layers is None and not read <= {*offered}:
                 parts = []  # of pixels, which are no backbone's layers
             elif protocol.layers is None:
-                hidden = () if "z" in protocol.reads else ("z",)
+                hidden = {"z"} - read
                 parts = [(bank.without(*hidden), queries.without(*hidden))]
             else:
                 parts = [(bank.at(layer), queries.at(layer)) for layer in protocol.layers if layer in offered]
@@ -139,8 +140,17 @@ def _make(folder: Path) -> None:
         raise UserError(f"cannot write results to {folder} ({error.strerror}): set out=<a folder>") from None
 
 
-def _check_layers(asked: Sequence[str], offered: Sequence[str]) -> None:
+def _read(protocol: Protocol, offered: Sequence[str]) -> set[str]:
+    """The layers that a protocol reads: all but a head's output, if it names none."""
+    return {*offered} - {"z"} if protocol.reads is None else {*protocol.reads}
+
+
+def _check_layers(asked: Sequence[str] | None, offered: Sequence[str]) -> None:
     """Refuse a layer that is not there, but for a head's output `z` beside others: many backbones have no head."""
+    if asked is None:
+        return
+    if not asked:
+        raise UserError(f"layers=[] names none: there are {', '.join(offered)}")
     absent = [layer for layer in asked if layer not in offered]
     if absent and (absent == [*asked] or absent != ["z"]):
         raise UserError(f"the backbone has no layer {', '.join(absent)}: there are {', '.join(offered)}")

@@ -51,6 +51,13 @@ class Regression(NamedTuple):
         return self.logits.argmax(1)
 
 
+def asked_for(penalties: Sequence[float] | None, otherwise: Sequence[float]) -> Sequence[float]:
+    """The penalties to try."""
+    if penalties is not None and not (penalties and min(penalties) > 0):
+        raise UserError(f"logistic regression with penalties={list(penalties)}: expected numbers above 0")
+    return otherwise if penalties is None else penalties
+
+
 def logreg(
     train: FeatureStore,
     test: FeatureStore,

@@ -10,7 +10,7 @@ from ..linear import RECIPE, trial
 from ..metrics import accuracy
 from ..results import Row
 from ..store import FeatureStore
-from .protocol import Protocol
+from .protocol import Protocol, at_least
 from .usable import usable
 
 
@@ -26,6 +26,7 @@ class Calibration(Protocol):
     """
 
     def __init__(self, bins: int = 15, layers: Sequence[str] = ("h",)) -> None:
+        at_least(1, bins=bins)
         self.bins, self.layers = bins, layers
 
     def __call__(self, train: FeatureStore, test: FeatureStore, seed: int) -> Iterator[Row]:

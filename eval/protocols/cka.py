@@ -12,6 +12,7 @@ from ...ssl.errors import UserError
 from ..cka import cka, debiased_cka
 from ..extract import PlainView, extract
 from ..results import Row
+from ..store import FeatureStore
 from .protocol import Subject, Tuning
 
 FEWEST = 4  # images that debiased CKA needs
@@ -52,6 +53,11 @@ class CKA(Tuning):
     @property
     def reads(self) -> Sequence[str]:
         return self.layers
+
+    def check(self, train: FeatureStore, test: FeatureStore) -> None:
+        super().check(train, test)
+        if len(train.row) < FEWEST:
+            raise UserError(f"CKA needs {FEWEST} images or more, but train has {len(train.row)}")
 
     def __call__(self, subject: Subject, seed: int) -> Iterator[Row]:
         started = time.perf_counter()

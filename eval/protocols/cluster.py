@@ -9,7 +9,7 @@ from ..clustering import agreement, majority, matched
 from ..kmeans import spherical_kmeans
 from ..results import Row
 from ..store import FeatureStore
-from .protocol import Protocol, accuracy
+from .protocol import Protocol, accuracy, at_least
 from .usable import classes, usable
 
 
@@ -33,8 +33,7 @@ class Cluster(Protocol):
         iterations: int = 50,
         layers: Sequence[str] = ("h",),
     ) -> None:
-        if min(per_class, default=0) < 1:
-            raise UserError(f"per_class={list(per_class)} clusters for each class: expected 1 or more")
+        at_least(1, per_class=per_class, restarts=restarts, iterations=iterations)
         self.per_class, self.layers = list(per_class), layers
         self.restarts, self.iterations = restarts, iterations
 

@@ -17,7 +17,7 @@ from ..geometry import feature_std_ratio, tolerance, uniformity, uniformity_opti
 from ..results import Row
 from ..spectrum import alpha_req, covariance_spectrum, participation_ratio, rankme
 from ..store import FeatureStore
-from .protocol import Protocol
+from .protocol import Protocol, at_least
 from .usable import finite
 
 Measure = Callable[[], Row]
@@ -39,6 +39,7 @@ class Geometry(Protocol):
     label_free = True
 
     def __init__(self, rank_rows: int = 25_600, pair_rows: int = 4096, layers: Sequence[str] = ("h", "z")) -> None:
+        at_least(2, rank_rows=rank_rows, pair_rows=pair_rows)
         self.rank_rows, self.pair_rows, self.layers = rank_rows, pair_rows, layers
 
     def __call__(self, train: FeatureStore, test: FeatureStore, seed: int) -> Iterator[Row]:

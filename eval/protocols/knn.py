@@ -10,7 +10,7 @@ from ..knn import knn
 from ..results import Row
 from ..search import search
 from ..store import FeatureStore
-from .protocol import Protocol, accuracy
+from .protocol import Protocol, accuracy, at_least
 from .usable import usable
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,9 @@ class KNN(Protocol):
         probes: int | None = None,
         layers: Sequence[str] = ("h",),
     ) -> None:
+        at_least(1, k=k, probes=1 if probes is None else probes)
+        if min(temperature, default=0) <= 0:
+            raise UserError(f"temperature={list(temperature)} divides the cosines: expected numbers above 0")
         self.k, self.temperature, self.probes, self.layers = list(k), list(temperature), probes, layers
 
     def check(self, train: FeatureStore, test: FeatureStore) -> None:

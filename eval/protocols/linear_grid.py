@@ -32,8 +32,8 @@ class LinearGrid(Protocol):
         self.among = layers
 
     @property
-    def reads(self) -> Sequence[str]:
-        return self.among or ()
+    def reads(self) -> Sequence[str] | None:
+        return self.among
 
     def __call__(self, train: FeatureStore, test: FeatureStore, seed: int) -> Iterator[Row]:
         started = time.perf_counter()

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 
 from ..held_out import Variant
-from ..logreg import PENALTIES, logreg
+from ..logreg import PENALTIES, asked_for, logreg
 from ..metrics import METRICS, Name
 from ..results import Row
 from ..store import FeatureStore
@@ -35,7 +35,7 @@ class Logreg(Protocol):
         metric: Name = "accuracy",
         layers: Sequence[str] = ("h",),
     ) -> None:
-        self.penalties = PENALTIES if penalties is None else penalties
+        self.penalties = asked_for(penalties, PENALTIES)
         self.dtype: torch.dtype = getattr(torch, dtype)
         self.variant: Variant = variant
         self.metric: Name = metric

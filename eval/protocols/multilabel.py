@@ -12,7 +12,7 @@ from torch import Tensor
 from ...ssl.errors import UserError
 from ..average_precision import average_precision, resampled
 from ..held_out import Variant, split
-from ..logreg import logreg
+from ..logreg import asked_for, logreg
 from ..metrics import eleven_points
 from ..results import Row
 from ..store import FeatureStore
@@ -45,7 +45,7 @@ class MultiLabel(Protocol):
         variant: Variant = "clean",
         layers: Sequence[str] = ("h",),
     ) -> None:
-        self.penalties = PENALTIES if penalties is None else penalties
+        self.penalties = asked_for(penalties, PENALTIES)
         self.dtype: torch.dtype = getattr(torch, dtype)
         self.variant: Variant = variant
         self.layers = layers

@@ -26,9 +26,9 @@ class Protocol(ABC):
     layers: Sequence[str] | None = ("h",)  # that it is asked for, one after the other; None: all of them at once
 
     @property
-    def reads(self) -> Sequence[str]:
-        """The layers that it is asked for by name."""
-        return self.layers or ()
+    def reads(self) -> Sequence[str] | None:
+        """The layers that it is asked for by name; None: all, whatever they are."""
+        return self.layers
 
     def check(self, train: FeatureStore, test: FeatureStore) -> None:
         """Refuse what cannot be measured and warn of what is left out; the features may be missing yet."""
@@ -59,7 +59,7 @@ class Tuning(ABC):
     label_free: ClassVar[bool] = False
 
     @property
-    def reads(self) -> Sequence[str]:
+    def reads(self) -> Sequence[str] | None:
         """The layers that it is asked for by name."""
         return ("h",)
 
@@ -72,6 +72,13 @@ class Tuning(ABC):
     @abstractmethod
     def __call__(self, subject: Subject, seed: int) -> Iterator[Row]:
         """Rows of metric, value, n, protocol@version and seconds; the same numbers for the same seed."""
+
+
+def at_least(least: int, **settings: int | Sequence[int]) -> None:
+    """Refuse a setting, or any of its values, that is smaller; and none at all."""
+    for name, given in settings.items():
+        if min([given] if isinstance(given, int) else given, default=least - 1) < least:
+            raise UserError(f"{name}={given}: expected {least} or more")
 
 
 def obstacle(train: FeatureStore, test: FeatureStore) -> str | None:

@@ -5,7 +5,7 @@ import samples
 import torch
 from sslab.datamodules.views.plain import Plain
 from sslab.eval.cka import cka, debiased_cka
-from sslab.eval.extract import Pixels, extract
+from sslab.eval.extract import Pixels, extract, known
 from sslab.eval.protocols.cka import CKA
 from sslab.eval.protocols.protocol import Subject
 from sslab.ssl.draws import mix, permutation
@@ -43,3 +43,6 @@ def test_refusals():
     subject = Subject(Pixels(2), samples.images(9, size=8), None, VIEW, CPU, 16, "32-true")
     with pytest.raises(UserError, match=r"cka.layers=\['pool_2'\]"):
         list(CKA(other, layers=["pool_2"])(subject, seed=0))
+    few = known(samples.images(3, size=8))
+    with pytest.raises(UserError, match="CKA needs 4 images or more, but train has 3"):
+        CKA(other).check(few, few)
