@@ -5,6 +5,7 @@ python docs/losses.py
 
 import inspect
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,7 +37,7 @@ COST: dict[str, str] = {  # multiply-adds of a step: V views of N images in D di
     "amcl_barlow": DIMENSIONS,
     "amcl_cosine": "V(V-1) · ND",
     "barlow": DIMENSIONS,
-    "cacr": "V(V-1)/2 · N²D",
+    "cacr": "V(V-1)/2 · N²D, or V · N²D with negatives of the query's view",
     "cosine": "V(V-1) · ND",
     "dcl": PAIRS,
     "dclw": PAIRS,
@@ -56,7 +57,7 @@ COST: dict[str, str] = {  # multiply-adds of a step: V views of N images in D di
     "simlap_moco": "of its terms",
     "sogclr": PAIRS,
     "sum": "of its terms",
-    "supcon": "2 · " + PAIRS,
+    "supcon": "2 · V² · N²D",
     "swav": PROTOTYPES + " · iterations",
     "vicreg": "V(V-1) · ND²",
     "wmse": "V(V-1) · ND²",
@@ -121,6 +122,70 @@ PARITY = [  # loss, lightly 1.6 on one process, on two, solo-learn's formula
     ("cosine", "equal, less the constant 1", "not measured: no sample meets another", "equal, less the constant"),
     ("supcon", "none", "none", "-log of the positives' share (L_in without its mean); ours is the paper's L_out"),
 ]
+MULTIPLES = [  # loss, setting, what the official value is beside ours
+    (
+        "infonce",
+        "MoCo v3 (`negatives=[cross]`)",
+        "4 · temperature times ours: a sum over both directions, times 2 · temperature",
+    ),
+    ("cosine", "SimSiam (`scale=1`)", "ours less 1"),
+    ("amcl", "several heads", "ours times the number of heads: a sum over heads"),
+    ("amcl_barlow", "several heads", "ours times the number of heads"),
+    ("barlow", "ImageNet", "ours with `scale=1`; solo-learn multiplies by 0.1, the default"),
+    ("vicreg", "the paper", "ours with `inv_reduction=sum var_reduction=sum`"),
+    ("dcl", "the public CIFAR code", "twice ours: a sum over both directions"),
+]
+DEPARTURES = [  # loss or part, the gradient here, the gradient there, how far apart, how to have theirs
+    (
+        "dclw",
+        "weights are constants (as in lightly)",
+        "weights are differentiated",
+        "0.29, 7.7 and 21 %",
+        "`loss.detach_weights=false`",
+    ),
+    (
+        "latent part `whiten`",
+        "passes through the whitening matrix",
+        "the matrix is a constant",
+        "40, 16 and 16 %",
+        "`latent.whiten.detach_matrix=true`",
+    ),
+    (
+        "wmse",
+        "both views have a gradient, and covariances a shrinkage of 1e-5",
+        "solo-learn detaches the second view; no shrinkage",
+        "0.006 % by the shrinkage alone, more where covariances are ill-conditioned",
+        "`teacher=stop_gradient` detaches targets; a smaller `loss.shrinkage`",
+    ),
+    (
+        "sogclr, isogclr",
+        "the average of an image begins with its first batch",
+        "LibAUC begins so only in a batch of new images; else with 0, so that the repulsion is 1/gamma times ours",
+        "value and gradient, at an image's first visit alone",
+        "none",
+    ),
+    (
+        "latent part `hallucinator`",
+        "partners as the encoder gives them, or both of unit length (`normalise=true`)",
+        "keys of unit length beside queries of any",
+        "10, 9.3 and 12 % with queries of length 5.7",
+        "`latent.hallucinator.literal=true`",
+    ),
+    (
+        "cacr with a queue",
+        "one setting for all weights: constants with `detach_weights=true`",
+        "weights of the queue and of positives are constants, those of the batch are not",
+        "not measured",
+        "none",
+    ),
+    (
+        "SGD of any recipe",
+        "norms and biases have no weight decay",
+        "the original SGD recipes (MoCo, SimSiam, SupCon) decay them",
+        "not measured",
+        "none",
+    ),
+]
 
 
 def main() -> None:
@@ -129,7 +194,8 @@ def main() -> None:
 
 def markdown() -> str:
     names = sorted(file.stem for file in (ROOT / "conf" / "loss").glob("*.yaml"))
-    return "\n".join([HEAD, *table(names), PARITY_HEAD, *parity(), LOSSES_HEAD, *(section(name) for name in names)])
+    tables = [HEAD, *table(names), PARITY_HEAD, *cells(PARITY), MULTIPLES_HEAD, *cells(MULTIPLES)]
+    return "\n".join([*tables, DEPARTURES_HEAD, *cells(DEPARTURES), LOSSES_HEAD, *(section(name) for name in names)])
 
 
 HEAD = """<!-- Written by docs/losses.py: change that, or the docstring of a loss. -->
@@ -153,6 +219,25 @@ Ours against lightly 1.6, where it has the loss: on one process by `tests/ssl/lo
 
 | loss | lightly, one process | lightly, two processes | solo-learn |
 |---|---|---|---|"""
+
+MULTIPLES_HEAD = """
+## Multiples of the official value
+
+A loss here is a mean over images, directions and heads. Where the official code sums, its value and gradient are a
+multiple of ours. That matters for gradient clipping, for SGD, and for norms and biases, which have no trust ratio under
+LARS. LARS elsewhere, Adam and Muon make the same step for any multiple.
+
+| loss | setting | official value |
+|---|---|---|"""
+
+DEPARTURES_HEAD = """
+## Same value, another gradient
+
+Relative differences of gradients are printed by `python -m bench.departures`: two views of 256 images, the second with
+noise of 0.1, 0.5 and 2 times the first's length. The paper of DCLW does not say whether its weights are constants.
+
+| | gradient here | gradient of the reference code | difference | to have theirs |
+|---|---|---|---|---|"""
 
 LOSSES_HEAD = """
 ## Their equations"""
@@ -184,8 +269,8 @@ def spell(name: str, reduction: Reduction) -> str:
     return f"{target}, with {when}" if when else target
 
 
-def parity() -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in PARITY]
+def cells(rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in rows]
 
 
 def spelled(value: Any) -> Any:

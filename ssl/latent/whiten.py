@@ -22,11 +22,17 @@ class Whiten(Part):
 
         Y = X ((1-ε) C + ε tr(C)/d I)^(-1/2),    ε = `shrinkage`
 
-    after which the channels are put back. With one channel a group this is a batch norm without scale and shift.
+    after which the channels are put back. With one channel a group this is a batch norm without scale and shift. The
+    gradient passes through the whitening matrix unless `detach_matrix` is on, as it is in the reference code.
     """
 
     def __init__(
-        self, groups: int = 2, shrinkage: float = 1e-3, dim: int | None = None, batch_size: int | None = None
+        self,
+        groups: int = 2,
+        shrinkage: float = 1e-3,
+        detach_matrix: bool = False,
+        dim: int | None = None,
+        batch_size: int | None = None,
     ) -> None:
         super().__init__()
         if groups < 1 or not 0 <= shrinkage <= 1:
@@ -38,7 +44,7 @@ class Whiten(Part):
                 f"a batch of {batch_size} tells too little of groups of {dim // groups} channels: "
                 f"take groups={-(-2 * dim // batch_size)} or more, or a larger batch"
             )
-        self.groups, self.shrinkage = groups, shrinkage
+        self.groups, self.shrinkage, self.detach_matrix = groups, shrinkage, detach_matrix
 
     def check(self, step: Step) -> None:
         super().check(step)
@@ -59,7 +65,8 @@ class Whiten(Part):
         mean = everyone.mean(dim=0)
         centred = everyone - mean
         covariance = self.shrunk(torch.einsum("bgi,bgj->gij", centred, centred) / len(centred))
-        white = torch.einsum("bgi,gij->bgj", self._grouped(z[:, order]) - mean, inverse_root(covariance))
+        matrix = inverse_root(covariance.detach() if self.detach_matrix else covariance)
+        white = torch.einsum("bgi,gij->bgj", self._grouped(z[:, order]) - mean, matrix)
         return white.flatten(1)[:, order.argsort()]
 
     def shrunk(self, covariance: Float[Tensor, "g d d"]) -> Float[Tensor, "g d d"]:

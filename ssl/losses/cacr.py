@@ -7,7 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import UserError
-from .contrast import Contrast, check
+from .contrast import Contrast, by_query, check
+from .directions import mirrored
 from .logsumexp import CHUNK
 from .pairwise import ContrastLoss, Values
 
@@ -18,8 +19,11 @@ class CACR(ContrastLoss):
     With the cost c(u, v) = |u - v|² = 2 - 2 u·v of unit vectors, x the queries and v the targets of image i, j others:
 
         CA_i = mean_x Σ_{v≠x} π⁺_v c(x_i, v_i),    π⁺ = softmax_v(t⁺ c(x_i, v_i))
-        CR_i = -mean_{x<y} Σ_j π⁻_j c(x_i, y_j),   π⁻ = softmax_j(-t⁻ c(x_i, y_j))
+        CR_i = -mean_x mean_{y≠x} Σ_u π⁻_u c(x_i, u),   π⁻ = softmax_u(-t⁻ c(x_i, u))
         loss = attraction · CA + repulsion · CR
+
+    The u are the negatives of x when it is compared with y: by default the y_j (`cross`). If there are no others and
+    queries are their own targets, of (x, y) and (y, x) only x<y is counted, as in the official code.
 
     The small-scale official code, and so the default, differentiates through π; its MoCo variants (`detach_weights`)
     do not, whose gradient is that of DCL with temperature 1 / (2 t⁻) when there are two views.
@@ -53,20 +57,22 @@ class CACR(ContrastLoss):
 
     def attract(self, contrasts: list[Contrast]) -> Float[Tensor, " n"]:
         """The CA_i."""
-        costs: dict[int, list[Tensor]] = {}
-        for contrast in contrasts:
-            costs.setdefault(contrast.a, []).append(2 - 2 * contrast.similarity)
         means = []
-        for cost in map(torch.stack, costs.values()):  # (targets, n)
+        for own in by_query(contrasts):
+            cost = torch.stack([2 - 2 * contrast.similarity for contrast in own])  # (targets, n)
             weight = (self.positive_scale * cost).softmax(0)
             means.append(((weight.detach() if self.detach_weights else weight) * cost).sum(0))
         return torch.stack(means).mean(0)
 
     def repel(self, contrasts: list[Contrast]) -> Float[Tensor, " n"]:
-        """The CR_i, of every two views that are both compared with each other only once."""
-        both = {(contrast.a, contrast.b) for contrast in contrasts}
-        once = [contrast for contrast in contrasts if contrast.a < contrast.b or (contrast.b, contrast.a) not in both]
-        return torch.stack([self._repel(contrast) for contrast in once]).mean(0)
+        """The CR_i: the mean over query views of the mean over the views that each is compared with."""
+        step = contrasts[0].step
+        if set(self.negatives) == {"cross"} and mirrored(step) and not len(step.memory) and not step.hard:
+            return torch.stack([self._repel(contrast) for contrast in contrasts if contrast.a < contrast.b]).mean(0)
+        alike = not {"cross", "rest"} & set(self.negatives)  # negatives are the same whatever view is compared
+        views = [own[:1] if alike else own for own in by_query(contrasts)]
+        means = [torch.stack([self._repel(contrast) for contrast in own]).mean(0) for own in views]
+        return torch.stack(means).mean(0)
 
     def _repel(self, contrast: Contrast) -> Float[Tensor, " n"]:
         scale = 2 * self.negative_scale  # of cosines

@@ -1,7 +1,9 @@
 """Who is contrasted with whom: the one place that knows of ranks, groups, memory and hard negatives."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from typing import Literal, NamedTuple
 
 import torch
@@ -18,8 +20,6 @@ from .logsumexp import CHUNK, Moments, moments
 from .nearest import nearest
 from .points import Points
 from .precision import embeddings
-from .soft import Soft
-from .weighted import weighted_sum
 
 SOURCES = ("cross", "same")  # the usual negatives
 ALL_SOURCES = (*SOURCES, "rest", "queries")
@@ -81,22 +81,21 @@ class Contrast(NamedTuple):
         temperature: Float[Tensor, " n"],
         sources: Collection[str],
         keep: Keep | None = None,
-        without: Soft | None = None,
+        without: Callable[[slice], Bool[Tensor, "rows m"]] | None = None,
         chunk: int = CHUNK,
         log_sum_only: bool = True,
     ) -> Moments:
         """Moments of the cosines with the negatives of every query, weighted by exp(cosine / temperature).
 
-        Negatives are the candidates of other images in the same group, but for those that are as good as the own
-        target in the eyes of `without`; of them, those that `keep` keeps.
+        Negatives are the candidates of other images in the same group, except those that `without` masks for some
+        rows; of them, those that `keep` keeps.
         """
         anchor, candidates = local(self.step, self.step.q[self.a]), self.candidates(sources)
-        target = local(self.step, self.step.k[self.b].detach())
 
         def excluded(part: slice, similarity: Float[Tensor, "rows m"]) -> Bool[Tensor, "rows m"]:
             mask = anchor.part(part).excluded(candidates)
             if without:
-                mask |= _weights(without, target.part(part), candidates) >= 1
+                mask |= without(part)
             return keep(similarity, mask) if keep else mask
 
         found = moments(anchor.z, candidates.z, 1 / temperature, excluded, chunk, log_sum_only)
@@ -123,20 +122,6 @@ class Contrast(NamedTuple):
             similarity, place = torch.cat([similarity, of_hard], dim=1).topk(min(count, others.shape[1]), dim=1)
             others = others.take_along_dim(place[..., None], dim=1)
         return others, similarity == -torch.inf
-
-    def attraction(self, soft: Soft, sources: Collection[str], chunk: int = CHUNK) -> Float[Tensor, " n"]:
-        """The mean cosine with the own target, whose weight is 1, and with `soft`'s share of the candidates."""
-        candidates = self.candidates(sources)
-        target = local(self.step, self.step.k[self.b].detach())
-        others, mass = weighted_sum(
-            candidates.z, lambda part: _weights(soft, target.part(part), candidates), len(target.z), chunk
-        )
-        return (self.similarity + (self.step.q[self.a] * others).sum(dim=-1)) / (1 + mass)
-
-
-def _weights(soft: Soft, anchor: Points, candidates: Points) -> Float[Tensor, "n m"]:
-    detached = candidates._replace(z=candidates.z.detach())
-    return soft(anchor, detached).masked_fill(anchor.excluded(candidates), 0)
 
 
 def _join(found: Moments, hard: Float[Tensor, "n s"], scale: Float[Tensor, " n"]) -> Moments:
@@ -169,3 +154,8 @@ def contrasts(step: Step, anchors: Anchors = "queries") -> list[Contrast]:
         step = embeddings(step, partial(normalize, dim=-1, eps=1e-12))
     everyone = Everyone(step)
     return [Contrast(step, a, b, everyone) for a, b in directions(step)]
+
+
+def by_query(contrasts: list[Contrast]) -> list[list[Contrast]]:
+    """The contrasts of each query view, in the order of the views."""
+    return [list(own) for _, own in groupby(contrasts, key=attrgetter("a"))]

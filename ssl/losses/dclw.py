@@ -23,7 +23,8 @@ class DCLW(PairLoss):
         loss_i = -w_i s_i/t + log Σ_u exp(q_i·u/t),    w_i = 2 - exp(s_i/sigma) / mean_j exp(s_j/sigma)
 
     The weights have mean 1 over the global batch, or with `global_weights` off over each rank's share, as in the
-    reference code; they are constants to the gradient, and negative for a positive far easier than the others.
+    reference code. They are negative for a positive far easier than the others, and constants to the gradient unless
+    `detach_weights` is off, as it is in the reference code.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class DCLW(PairLoss):
         temperature: float | int | Temperature = 0.1,
         sigma: float = 0.5,
         global_weights: bool = True,
+        detach_weights: bool = True,
         negatives: Sequence[str] = SOURCES,
         chunk: int = CHUNK,
     ) -> None:
@@ -39,13 +41,13 @@ class DCLW(PairLoss):
         if sigma <= 0:
             raise UserError(f"sigma={sigma} divides the cosines: give it a value above 0")
         self.temperature = temperature_policy(temperature)
-        self.sigma, self.global_weights = sigma, global_weights
+        self.sigma, self.global_weights, self.detach_weights = sigma, global_weights, detach_weights
         self.negatives, self.chunk = negatives, chunk
 
     def pair(self, contrast: Contrast) -> dict[str, Float[Tensor, " n"]]:
         t, similarity = self.temperature(contrast.step), contrast.similarity
         negative = contrast.repulsion(t, self.negatives, chunk=self.chunk).log_sum
-        weight = self.weights(similarity.detach())
+        weight = self.weights(similarity.detach() if self.detach_weights else similarity)
         return {
             "loss": zero_if_empty(negative) - weight * similarity / t,
             "positive_similarity": similarity,

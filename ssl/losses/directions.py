@@ -13,3 +13,8 @@ def directions(step: Step) -> list[tuple[int, int]]:
             "different views: set views.count to 2 or more, or other online_views and target_views"
         )
     return found
+
+
+def mirrored(step: Step) -> bool:
+    """True if queries are their own targets, so that (a, b) and (b, a) compare the same embeddings."""
+    return len(step.q) == len(step.k) and all(step.k.get(view) is q for view, q in step.q.items())

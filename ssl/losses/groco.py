@@ -1,15 +1,12 @@
 """Contrast by sorting: every positive has to rank above every negative."""
 
-from itertools import groupby
-from operator import attrgetter
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
 from ..errors import UserError
-from .contrast import Contrast
+from .contrast import Contrast, by_query
 from .nearest import CHUNK
 from .pairwise import ContrastLoss, Values, mean
 from .sorting import among_lowest
@@ -26,8 +23,9 @@ class GroCo(ContrastLoss):
 
         loss = -1/(k_neg + P) · (Σ_{i negative} log p_i + Σ_{i positive} log(1 - p_i))
 
-    Targets have no gradient. Negatives are the targets of the query's own view, or where that has none those of the
-    views it is compared with, and a memory and hard negatives if there are any; places without one hold cosine -1.
+    Targets and negatives have no gradient. Negatives are other images in the query's own view: the targets of that
+    view, or its queries if it has no targets, as a small crop has none. A memory and hard negatives join them if there
+    are any; places without one hold cosine -1.
     """
 
     def __init__(
@@ -46,7 +44,7 @@ class GroCo(ContrastLoss):
         self.k_neg, self.steepness, self.chunk = k_neg, steepness, chunk
 
     def values(self, contrasts: list[Contrast]) -> Values:
-        return mean([self.view(list(own)) for _, own in groupby(contrasts, key=attrgetter("a"))])
+        return mean([self.view(own) for own in by_query(contrasts)])
 
     def view(self, own: list[Contrast]) -> Values:
         """One value per query of a view, from its contrasts with the others."""
@@ -64,13 +62,12 @@ class GroCo(ContrastLoss):
     def negatives(self, contrast: Contrast) -> Float[Tensor, "n {self.k_neg}"]:
         """The highest cosines with negatives, in ascending order."""
         step, a = contrast.step, contrast.a
-        others, missing = contrast.hardest(
-            ["same"] if step.view_of(a) in step.k else ["cross", "rest"], self.k_neg, self.chunk
-        )
+        source = "same" if step.view_of(a) in step.k else "queries"
+        others, missing = contrast.hardest([source], self.k_neg, self.chunk)
         ascending = cosines(step.q[a], others).masked_fill(missing, FARTHEST).sort(dim=1).values
         return pad(ascending, (self.k_neg - ascending.shape[1], 0), value=FARTHEST)
 
 
 def cosines(query: Float[Tensor, "n d"], targets: Float[Tensor, "n m d"]) -> Float[Tensor, "n m"]:
-    """Of every query with targets of its own, which are constants."""
+    """Cosines of every query with its own row of targets, which are constants."""
     return (query[:, None] * targets.detach()).sum(dim=-1)

@@ -10,7 +10,6 @@ from .contrast import SOURCES, Anchors, Contrast, check
 from .keep import Keep
 from .logsumexp import CHUNK, Moments, zero_if_empty
 from .pairwise import PairLoss, Values
-from .soft import Soft
 from .temperature import Temperature, temperature_policy
 
 
@@ -28,10 +27,6 @@ class InfoNCE(PairLoss):
     and hard negatives, where latent parts provide them, always are: MoCo has `negatives` empty. No embedding of the
     same image ever is. `keep` leaves some of them out.
 
-    With `soft` targets, w_u the weight of u relative to the own target's 1, s is (s + Σ_u w_u q·u) / (1 + Σ_u w_u) in
-    the attraction alone: SupCon (Khosla et al. 2020, Eq. 2) has w = 1 for images of the same class. `decouple` then
-    takes the negatives whose weight is 1 from the denominator, too.
-
     With `anchors="targets"` each target is told its own query from those of others, as NNCLR does.
     """
 
@@ -41,7 +36,6 @@ class InfoNCE(PairLoss):
         decouple: bool = False,
         negatives: Sequence[str] = SOURCES,
         keep: Keep | None = None,
-        soft: Soft | None = None,
         anchors: Anchors = "queries",
         chunk: int = CHUNK,
     ) -> None:
@@ -50,7 +44,7 @@ class InfoNCE(PairLoss):
         self.temperature = temperature_policy(temperature, adapting=True)
         self.keeps_rows = self.temperature.adapts
         self.decouple, self.negatives, self.chunk = decouple, negatives, chunk
-        self.keep, self.soft, self.anchors = keep, soft, anchors
+        self.keep, self.anchors = keep, anchors
 
     def pair(self, contrast: Contrast) -> Values:
         t = self.temperature(contrast.step)
@@ -58,8 +52,6 @@ class InfoNCE(PairLoss):
         negative = self.repulsion(contrast, t)
         positive = similarity / t
         denominator = zero_if_empty(negative.log_sum) if self.decouple else torch.logaddexp(positive, negative.log_sum)
-        if self.soft:
-            positive = contrast.attraction(self.soft, self.negatives, self.chunk) / t
         values = {
             "loss": denominator - positive,
             "positive_similarity": similarity,
@@ -68,9 +60,8 @@ class InfoNCE(PairLoss):
         return values | self.diagnosis(t, negative)
 
     def repulsion(self, contrast: Contrast, t: Float[Tensor, " n"]) -> Moments:
-        without = self.soft if self.decouple else None
         brief = not (self.keep or self.temperature.adapts)
-        return contrast.repulsion(t, self.negatives, self.keep, without, self.chunk, log_sum_only=brief)
+        return contrast.repulsion(t, self.negatives, self.keep, chunk=self.chunk, log_sum_only=brief)
 
     def diagnosis(self, t: Float[Tensor, " n"], negative: Moments) -> Values:
         """What policies have to show, and the derivative of t log mean_u exp(s_u/t) for a temperature that adapts."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..distributed import gather
 from ..errors import UserError
 from ..step import Step
-from .directions import directions
+from .directions import directions, mirrored
 from .heads import over_heads
 from .output import Output, combined
 from .precision import embeddings, full_precision
@@ -30,8 +30,8 @@ class BatchLoss(nn.Module, ABC):
     def forward(self, step: Step) -> Output:
         self._refuse_weights(step)
         everyone = embeddings(step._replace(memory=step.memory[:0], hard={}), gather)
-        mirrored = all(everyone.k.get(v) is q for v, q in everyone.q.items()) and len(everyone.q) == len(everyone.k)
-        compared = [(a, b) for a, b in directions(step) if a < b or not mirrored]
+        once = mirrored(everyone)
+        compared = [(a, b) for a, b in directions(step) if a < b or not once]
         values = [self.pair(everyone.q[a], everyone.k[b], step) for a, b in compared]
         means = {name: combined(name, torch.stack([value[name] for value in values])) for name in values[0]}
         return Output.whole(**means)

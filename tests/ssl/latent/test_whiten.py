@@ -74,6 +74,19 @@ def test_the_gradient_is_that_of_the_value(normal):
     assert torch.autograd.gradcheck(lambda z: whitened(z, 2, 1e-3), z)
 
 
+def test_the_matrix_may_be_a_constant(normal):
+    """Its gradient then is that of a linear map: of the centred channels by the matrix that they have made."""
+    z = normal(8, 4).requires_grad_()
+    part = Whiten(1, 0.0, detach_matrix=True)
+    upstream = normal(8, 4, seed=3)
+    y = part(Step.of({0: z}, {1: z.flip(0)})).q[0]
+    centred = (z - z.mean(0)).detach()
+    values, basis = torch.linalg.eigh(centred.T @ centred / 8)
+    expected = (upstream - upstream.mean(0)) @ basis @ torch.diag(values**-0.5) @ basis.T
+    torch.testing.assert_close(torch.autograd.grad(y, z, upstream)[0], expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(y.detach(), whitened(z.detach(), 1))
+
+
 def test_equal_eigenvalues_have_a_gradient(normal):
     covariance = torch.stack([torch.eye(3), 2 * torch.eye(3), torch.diag(torch.tensor([1.0, 1.0, 4.0]))]).double()
     assert torch.autograd.gradcheck(lambda c: inverse_root((c + c.mT) / 2), covariance.requires_grad_())

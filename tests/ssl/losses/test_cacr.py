@@ -38,6 +38,50 @@ def test_with_weights_detached_one_positive_makes_it_dcl(scale):
     torch.testing.assert_close(gradient(detached, z), 2 * t * gradient(dcl, z), rtol=1e-12, atol=1e-14)
 
 
+def by_loops(q: Tensor, k: Tensor, memory: Tensor, positive: float, negative: float) -> Tensor:
+    """The variant with a queue: negatives of a query are the queue and the other queries of its view."""
+    views, images = q.shape[:2]
+    attraction, repulsion = [], []
+    for x in range(views):
+        for i in range(images):
+            far = torch.stack([(q[x, i] - k[y, i]).square().sum() for y in range(views) if y != x])
+            attraction.append(((positive * far).softmax(0).detach() * far).sum())
+            others = [*memory, *(q[x, j] for j in range(images) if j != i)]
+            near = torch.stack([(q[x, i] - u).square().sum() for u in others])
+            repulsion.append(-((-negative * near).softmax(0).detach() * near).sum())
+    return torch.stack(attraction).mean() + torch.stack(repulsion).mean()
+
+
+@pytest.mark.parametrize("views", [2, 3, 5])
+def test_with_a_queue_every_view_repels_alike(views):
+    z, memory = normal(views, 6, 4), normalize(normal(7, 4, seed=2), dim=1)
+    k = normalize(normal(views, 6, 4, seed=1), dim=-1)
+    known = {"memory": memory, "memory_row": torch.arange(50, 57)}
+    known |= {name: torch.zeros(7, dtype=torch.long) for name in ("memory_group", "memory_label")}
+    loss = CACR(1.0, 2.0, detach_weights=True, negatives=["queries"])
+
+    def ours(z: Tensor) -> Tensor:
+        return loss(Step.of(dict(enumerate(z)), dict(enumerate(k)), **known)).total
+
+    def expected(z: Tensor) -> Tensor:
+        return by_loops(normalize(z, dim=-1), k, memory, 1.0, 2.0)
+
+    results = []
+    for value in (ours, expected):
+        x = z.clone().requires_grad_()
+        total = value(x)
+        results.append((total.detach(), *torch.autograd.grad(total, x)))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-12, atol=1e-12)
+
+
+def test_queries_that_are_not_targets_repel_in_both_directions(golden):
+    """With a teacher of its own no direction can stand for the other one."""
+    q, k = normal(2, 6, 4), normal(2, 6, 4, seed=1)
+    both = CACR()(Step.of({0: q[0], 1: q[1]}, {0: k[0], 1: k[1]})).terms["repulsion"]
+    one = [CACR()(Step.of({a: q[a]}, {b: k[b]})).terms["repulsion"] for a, b in ((0, 1), (1, 0))]
+    torch.testing.assert_close(both, torch.stack(one).mean())
+
+
 def test_without_scales_costs_are_averaged():
     z = normalize(normal(3, 5, 4), dim=-1)
     terms = CACR(0.0, 0.0)(siamese(z)).terms

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from sslab.ssl.errors import UserError
 from sslab.ssl.losses.dclw import DCLW
 from sslab.ssl.losses.infonce import InfoNCE
+from torch.nn.functional import normalize
 
 
 def test_golden(golden):
@@ -38,6 +39,27 @@ def test_weights_are_constants_to_the_gradient(golden):
     attraction = -(loss.weights(similarity.detach()) - 1) * similarity / 0.1
     by_hand = InfoNCE(0.1, decouple=True)(siamese(z)).total + attraction.mean()
     torch.testing.assert_close(gradient, *torch.autograd.grad(by_hand, z))
+
+
+def test_weights_may_be_differentiated(golden):
+    """As in the reference code, by a loop over images."""
+
+    def by_loops(z: torch.Tensor) -> torch.Tensor:
+        unit, losses = normalize(z, dim=-1), []
+        similarity = (unit[0] * unit[1]).sum(-1)
+        scaled = (similarity / 0.5).exp()
+        for i in range(4):
+            for a in (0, 1):
+                others = torch.stack([unit[a, i] @ unit[b, j] / 0.1 for b in (0, 1) for j in range(4) if j != i])
+                losses.append(others.logsumexp(0) - (2 - scaled[i] / scaled.mean()) * similarity[i] / 0.1)
+        return torch.stack(losses).mean()
+
+    results = []
+    for value in (lambda z: DCLW(0.1, detach_weights=False)(siamese(z)).total, by_loops):
+        z = golden[:2].clone().requires_grad_()
+        total = value(z)
+        results.append((total.detach(), *torch.autograd.grad(total, z)))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-12, atol=1e-12)
 
 
 def test_sigma_must_be_positive():

@@ -25,15 +25,24 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.overrides import TorchFunctionMode
 
+# Settings of a loss that make another gradient, tested beside its default.
+VARIANTS = {
+    "cacr with queries": ("cacr", "loss.negatives=[queries]", "loss.detach_weights=true"),
+    "dclw through weights": ("dclw", "loss.detach_weights=false"),
+}
 # What has no value without labels, and gets some; and where its gate is, which is made smaller.
 LABELLED = {"hydra_pairs": "loss.gate", "simlap": "loss.gate", "simlap_moco": "loss.losses.classes.gate"}
 
 
 def configs() -> dict[str, dict[str, Any]]:
     names = sorted(file.stem for file in Path(sslab.conf.__path__[0], "loss").glob("*.yaml"))
+    choices = {name: (name, *smaller(name)) for name in names} | VARIANTS
     GlobalHydra.instance().clear()
     with initialize_config_module("sslab.conf", version_base="1.3"):
-        composed = {name: compose("config", [f"loss={name}", "name=test", *smaller(name)]).loss for name in names}
+        composed = {
+            name: compose("config", [f"loss={loss}", "name=test", *options]).loss
+            for name, (loss, *options) in choices.items()
+        }
     return {name: OmegaConf.to_container(node, resolve=True) for name, node in composed.items()}  # pyright: ignore[reportReturnType]
 
 

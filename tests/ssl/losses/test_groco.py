@@ -1,6 +1,6 @@
 import pytest
 import torch
-from embeddings import siamese
+from embeddings import normal, siamese
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sslab.ssl.errors import UserError
@@ -83,13 +83,38 @@ def test_hard_negatives_compete_with_the_others():
     torch.testing.assert_close(GroCo(k_neg=2)(hard).total, GroCo(k_neg=2)(step).total)
 
 
-def test_negatives_are_targets_of_the_own_view_or_else_of_those_compared(golden):
-    z = normalize(golden, dim=-1)
+def test_negatives_are_targets_of_the_own_view_or_else_its_queries(golden):
+    z, off = normalize(golden, dim=-1), ~torch.eye(4, dtype=torch.bool)
     own = GroCo(k_neg=3)(Step.of({0: z[0]}, {0: z[1], 1: z[2]})).terms["negative_similarity"]
-    others = (z[0] @ z[1].T)[~torch.eye(4, dtype=torch.bool)]
-    torch.testing.assert_close(own, others.mean())
-    compared = GroCo(k_neg=6)(Step.of({0: z[0]}, {1: z[1], 2: z[2]})).terms["negative_similarity"]
-    torch.testing.assert_close(compared, (others.mean() + (z[0] @ z[2].T)[~torch.eye(4, dtype=torch.bool)].mean()) / 2)
+    torch.testing.assert_close(own, (z[0] @ z[1].T)[off].mean())
+    queries = GroCo(k_neg=3)(Step.of({0: z[0]}, {1: z[1], 2: z[2]})).terms["negative_similarity"]
+    torch.testing.assert_close(queries, (z[0] @ z[0].T)[off].mean())
+
+
+def test_small_crops_have_the_same_crop_of_other_images_as_negatives():
+    """Two large crops that are targets and two small ones, by a loop over queries."""
+    z = normal(4, 6, 3)
+
+    def by_loops(z: Tensor) -> Tensor:
+        unit, losses = normalize(z, dim=-1), []
+        for a in range(4):
+            for i in range(6):
+                positive = torch.stack([unit[a, i] @ unit[b, i].detach() for b in (0, 1) if b != a])
+                negative = torch.stack([unit[a, i] @ unit[a, j].detach() for j in range(6) if j != i])
+                cosines = torch.cat([negative.sort().values[-3:], positive.sort().values])
+                low = among_lowest(cosines[None], 3, 1.0)[0]
+                losses.append(-torch.cat([low[:3], 1 - low[3:]]).log().mean())
+        return torch.stack(losses).mean()
+
+    def ours(z: Tensor) -> Tensor:
+        return GroCo(k_neg=3)(Step.of(dict(enumerate(z)), {0: z[0], 1: z[1]})).total
+
+    results = []
+    for value in (ours, by_loops):
+        x = z.clone().requires_grad_()
+        total = value(x)
+        results.append((total.detach(), *torch.autograd.grad(total, x)))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-12, atol=1e-12)
 
 
 def test_targets_are_constants(golden):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sslab.ssl.errors import UserError
 from sslab.ssl.losses.infonce import InfoNCE
 from sslab.ssl.step import Step, pairs
-from torch.nn.functional import normalize, softplus
+from torch.nn.functional import cross_entropy, normalize, softplus
 
 
 def by_loops(step: Step, temperature: float, decouple: bool, negatives: tuple[str, ...]) -> float:
@@ -38,6 +38,17 @@ def test_golden(golden, temperature, decouple, expected):
     output = InfoNCE(temperature, decouple)(siamese(golden[:2]))
     assert output.total.item() == pytest.approx(expected, abs=1e-9)
     assert output.terms["positive_similarity"].item() == pytest.approx(-0.262716878, abs=1e-9)
+
+
+def test_moco_v3_has_four_temperatures_times_the_value(golden):
+    """Its official loss is a sum over both directions, each times 2 · temperature."""
+    q, k, t = normal(2, 6, 4), normal(2, 6, 4, seed=1), 0.3
+    official = sum(
+        2 * t * cross_entropy(normalize(q[a], dim=1) @ normalize(k[b], dim=1).T / t, torch.arange(6))
+        for a, b in ((0, 1), (1, 0))
+    )
+    ours = InfoNCE(t, negatives=["cross"])(Step.of(dict(enumerate(q)), dict(enumerate(k)))).total
+    torch.testing.assert_close(official, 4 * t * ours, rtol=1e-12, atol=1e-12)
 
 
 @settings(max_examples=30, deadline=None)
