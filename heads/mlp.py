@@ -19,7 +19,7 @@ def mlp(
     """`layers` linear maps in_dim → hidden → … → dim with norm and activation between them; none at all for 0 layers.
 
     A norm that follows makes a bias of its own superfluous. After the last layer `batch` has no affine part, as in
-    SimSiam; `batch_scale` has a learned scale, and `batch_affine` a learned scale and shift. All other norms are affine.
+    SimSiam; `batch_scale` has a learned scale, and `batch_affine` a learned scale and shift. Other norms are affine.
     """
     widths = [in_dim, *[hidden] * (layers - 1), dim]
     between: LastNorm = "batch_affine" if norm == "batch" else norm

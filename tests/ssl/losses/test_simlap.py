@@ -285,7 +285,7 @@ def test_a_learned_temperature_gets_its_gradient():
     [
         ({"classes": 0}, "SimLAP needs labels, but this data set has none"),
         ({"classes": 1, "pairs": "distinct"}, "pairs=distinct needs two classes, but there are 1"),
-        ({"gate": OpenGate(DIM), "gate_epochs": 2.0}, "gate_epochs=2.0 trains the gates alone, but an open gate"),
+        ({"gate": OpenGate(DIM), "gate_epochs": 2.0}, "gate_epochs=2.0 trains gates alone, but an open gate"),
         ({"temperature": PerRow(8)}, "does not tell a temperature for every row"),
     ],
 )
