@@ -62,7 +62,7 @@ FITTING: dict[str, tuple[str, ...]] = {
     "cacr_moco": (QUEUE, *TEACHER),
     "dino": (
         *EASY,
-        "teacher.start=0.99",
+        *TEACHER,
         "head.hidden=128",
         "head.prototypes=32",
         "head.frozen_epochs=0.0",

@@ -84,7 +84,7 @@ class SimLAP(nn.Module):
         if pairs == "distinct" and (classes is None or classes < 2):
             raise UserError(f"loss.pairs=distinct needs two classes, but there are {classes}: choose pairs=identical")
         if gate_epochs > 0 and not any(True for _ in gate.parameters()):
-            raise UserError(f"gate_epochs={gate_epochs} trains gates alone, but an open gate does not learn: set it to 0")
+            raise UserError(f"gate_epochs={gate_epochs} trains gates alone, but an open gate does not learn: set 0")
         self.gate, self.pairs, self.average = gate, pairs, average
         self.similarity: Similarity = similarity
         self.temperature = temperature_policy(temperature)
