@@ -6,7 +6,7 @@ from torch.nn.functional import normalize
 
 from ..ssl.errors import UserError
 from ..ssl.step import Features
-from .mlp import Norm, mlp
+from .mlp import LastNorm, Norm, mlp
 
 EPSILON = 1e-6
 
@@ -20,7 +20,7 @@ class DenseHead(nn.Module):
     map_only = True  # what else the backbone gives has no part in it
 
     def __init__(
-        self, dense_dim: int, hidden: int, dim: int, layers: int = 2, norm: Norm = "batch", last_norm: Norm = "none"
+        self, dense_dim: int, hidden: int, dim: int, layers: int = 2, norm: Norm = "batch", last_norm: LastNorm = "none"
     ) -> None:
         super().__init__()
         self.net = mlp(dense_dim, hidden, dim, layers, norm, last_norm)

@@ -9,37 +9,56 @@ from ..ssl.errors import UserError
 from ..ssl.step import Features
 
 Norm = Literal["batch", "layer", "none"]
+LastNorm = Literal["batch", "batch_scale", "batch_affine", "layer", "none"]
+Activation = Literal["relu", "gelu"]
 
 
-def mlp(in_dim: int, hidden: int, dim: int, layers: int, norm: Norm, last_norm: Norm) -> nn.Sequential:
-    """`layers` linear maps in_dim → hidden → … → dim with norm and ReLU between them; none at all for 0 layers.
+def mlp(
+    in_dim: int, hidden: int, dim: int, layers: int, norm: Norm, last_norm: LastNorm, activation: Activation = "relu"
+) -> nn.Sequential:
+    """`layers` linear maps in_dim → hidden → … → dim with norm and activation between them; none at all for 0 layers.
 
-    A norm that follows makes a bias of its own superfluous. A batch norm after the last layer has no affine part, as in
-    SimSiam; a layer norm always has.
+    A norm that follows makes a bias of its own superfluous. After the last layer `batch` has no affine part, as in
+    SimSiam; `batch_scale` has a learned scale, and `batch_affine` a learned scale and shift. Other norms are affine.
     """
     widths = [in_dim, *[hidden] * (layers - 1), dim]
+    between: LastNorm = "batch_affine" if norm == "batch" else norm
     stack: list[nn.Module] = []
     for i in range(layers):
-        kind, last = (norm, False) if i < layers - 1 else (last_norm, True)
-        stack += [nn.Linear(widths[i], widths[i + 1], bias=kind == "none"), *_norm(kind, widths[i + 1], not last)]
-        stack += [] if last else [nn.ReLU(inplace=True)]
+        last = i == layers - 1
+        kind = last_norm if last else between
+        stack += [nn.Linear(widths[i], widths[i + 1], bias=kind == "none"), *_norm(kind, widths[i + 1])]
+        if not last:
+            stack.append(nn.GELU() if activation == "gelu" else nn.ReLU(inplace=True))
     return nn.Sequential(*stack)
 
 
-def _norm(kind: Norm, dim: int, affine: bool) -> list[nn.Module]:
+def _norm(kind: LastNorm, dim: int) -> list[nn.Module]:
     if kind == "none":
         return []
-    return [nn.BatchNorm1d(dim, affine=affine) if kind == "batch" else nn.LayerNorm(dim)]
+    if kind == "layer":
+        return [nn.LayerNorm(dim)]
+    norm = nn.BatchNorm1d(dim, affine=kind != "batch")
+    if kind == "batch_scale":
+        norm.bias.requires_grad_(False)  # it stays 0
+    return [norm]
 
 
 class Projector(nn.Module):
     """Head z = mlp(h) on the pooled features h; 0 layers leave h as it is."""
 
     def __init__(
-        self, in_dim: int, hidden: int, dim: int, layers: int = 2, norm: Norm = "batch", last_norm: Norm = "none"
+        self,
+        in_dim: int,
+        hidden: int,
+        dim: int,
+        layers: int = 2,
+        norm: Norm = "batch",
+        last_norm: LastNorm = "none",
+        activation: Activation = "relu",
     ) -> None:
         super().__init__()
-        self.net = mlp(in_dim, hidden, dim, layers, norm, last_norm)
+        self.net = mlp(in_dim, hidden, dim, layers, norm, last_norm, activation)
         self.dim = dim if layers else in_dim
 
     def forward(self, features: Features) -> Float[Tensor, "b d"]:

@@ -7,7 +7,7 @@ from torch.nn.functional import linear, normalize
 
 from ..ssl.errors import UserError
 from ..ssl.step import Features
-from .mlp import Norm, mlp
+from .mlp import Activation, LastNorm, Norm, mlp
 
 
 class Prototypes(nn.Module):
@@ -32,14 +32,15 @@ class Prototypes(nn.Module):
         prototypes: int,
         layers: int = 2,
         norm: Norm = "batch",
-        last_norm: Norm = "none",
+        last_norm: LastNorm = "none",
+        activation: Activation = "relu",
         frozen_epochs: float = 1.0,
         epochs: float | None = None,
     ) -> None:
         super().__init__()
         if prototypes < 2:
             raise UserError(f"head.prototypes={prototypes}: expected 2 or more, since one would be everybody's")
-        self.net = mlp(in_dim, hidden, bottleneck, layers, norm, last_norm)
+        self.net = mlp(in_dim, hidden, bottleneck, layers, norm, last_norm, activation)
         self.prototypes = nn.Parameter(_unit(torch.randn(prototypes, bottleneck if layers else in_dim)))
         self.dim = prototypes
         self.frozen_epochs, self.epochs = frozen_epochs, epochs

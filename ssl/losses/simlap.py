@@ -18,7 +18,7 @@ from .logsumexp import CHUNK, EMPTY
 from .output import Output
 from .pairwise import Values, mean
 from .points import Points
-from .precision import full_precision
+from .precision import embeddings, full_precision
 from .temperature import Temperature, temperature_policy
 
 PARTNER = 1  # keeps the draw of partners apart from others of the same step
@@ -60,8 +60,9 @@ class SimLAP(nn.Module):
     as in the official code, or with `average="anchors"` first over P. A weight is that of z. Images without a label are
     left out on both sides. A memory offers further targets, and a group bounds what is compared.
 
-    `entropy` is the weight of the gates' mean entropy, which makes them decide. With gate=open and identical pairs this
-    is SupCon across views with each positive alone in its denominator.
+    `entropy` is the weight of the gates' mean entropy, which makes them decide. In the first `gate_epochs` of a run of
+    `epochs` the loss trains its gates and its temperature alone: embeddings get a gradient of 0. With gate=open and
+    identical pairs this is SupCon across views with each positive alone in its denominator.
     """
 
     def __init__(
@@ -72,6 +73,8 @@ class SimLAP(nn.Module):
         temperature: float | int | Temperature = 0.1,
         average: Average = "pairs",
         entropy: float | int = 0.0,
+        gate_epochs: float = 0.0,
+        epochs: float | None = None,
         classes: int | None = None,
         chunk: int = CHUNK,
     ) -> None:
@@ -80,14 +83,19 @@ class SimLAP(nn.Module):
             raise UserError("SimLAP needs labels, but this data set has none: choose another loss")
         if pairs == "distinct" and (classes is None or classes < 2):
             raise UserError(f"loss.pairs=distinct needs two classes, but there are {classes}: choose pairs=identical")
+        if gate_epochs > 0 and not any(True for _ in gate.parameters()):
+            raise UserError(f"gate_epochs={gate_epochs} trains gates alone, but an open gate does not learn: set 0")
         self.gate, self.pairs, self.average = gate, pairs, average
         self.similarity: Similarity = similarity
         self.temperature = temperature_policy(temperature)
         self.entropy, self.classes, self.chunk = entropy, classes, chunk
+        self.gate_epochs, self.epochs = gate_epochs, epochs
 
     @full_precision
     @over_heads
     def forward(self, step: Step) -> Output:
+        if self.epochs is not None and step.progress * self.epochs < self.gate_epochs - 1e-6:  # 1 may come out as 0.9…
+            step = embeddings(step, without_gradient)
         paired = self.paired(step)
         values = mean([self.pair(contrast, paired) for contrast in contrasts(step)])
         number = values.pop("number")
@@ -140,6 +148,11 @@ class SimLAP(nn.Module):
         entropy = torch.special.entr(inside) + torch.special.entr(1 - inside)
         shown = {"temperature": self.temperature(step)} if self.temperature.varies else {}
         return {"gate": gate.mean(dim=1), "gate_entropy": entropy.mean(dim=1), **shown}
+
+
+def without_gradient(z: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """The same values with a gradient of 0; with none at all DDP would wait for that of the encoder."""
+    return z.detach() + 0 * z
 
 
 def gated_similarity(

@@ -1,5 +1,6 @@
+import pytest
 import torch
-from sslab.heads.mlp import Predictor, Projector, mlp
+from sslab.heads.mlp import LastNorm, Predictor, Projector, mlp
 from sslab.ssl.step import Features
 from torch import nn
 
@@ -29,6 +30,39 @@ def test_a_bias_only_where_no_norm_follows() -> None:
     layer = mlp(8, 16, 4, 2, "batch", "layer")[-1]
     assert isinstance(layer, nn.LayerNorm)
     assert layer.elementwise_affine
+
+
+@pytest.mark.parametrize(("last_norm", "parameters"), [("batch", 0), ("batch_scale", 1), ("batch_affine", 2)])
+def test_a_last_batch_norm_has_the_affine_part_that_its_name_says(last_norm: LastNorm, parameters: int) -> None:
+    torch.manual_seed(0)
+    net, x = mlp(8, 16, 4, 2, "batch", last_norm), torch.randn(32, 8)
+    learned = [p for p in net[-1].parameters() if p.requires_grad]
+    assert len(learned) == parameters
+    z = net[:-1](x).double()
+    expected = (z - z.mean(dim=0)) / (z.var(dim=0, correction=0) + 1e-5).sqrt()
+    for value, parameter in zip((3.0, -2.0), learned, strict=False):  # a scale, then a shift
+        nn.init.constant_(parameter, value)
+    expected = expected * (3 if parameters else 1) - (2 if parameters == 2 else 0)
+    torch.testing.assert_close(net(x).double(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_scale_without_shift_keeps_its_mean_when_it_is_trained() -> None:
+    torch.manual_seed(0)
+    net, x = mlp(8, 16, 4, 2, "batch", "batch_scale"), torch.randn(32, 8)
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.1, weight_decay=0.1)
+    (net(x) - 1).square().sum().backward()
+    optimiser.step()
+    torch.testing.assert_close(net(x).mean(dim=0), torch.zeros(4), rtol=0, atol=1e-5)
+
+
+def test_the_activation_between_layers_is_the_one_that_is_named() -> None:
+    net, x = mlp(8, 16, 4, 3, "none", "none", "gelu"), torch.randn(5, 8)
+    assert kinds(net) == ["Linear", "GELU"] * 2 + ["Linear"]
+    z = x.double()
+    for layer in (m for m in net if isinstance(m, nn.Linear)):
+        z = z @ layer.weight.double().T + layer.bias.double()
+        z = z * (1 + (z / 2**0.5).erf()) / 2 if layer is not net[-1] else z
+    torch.testing.assert_close(net(x).double(), z, rtol=1e-5, atol=1e-5)
 
 
 def test_a_projector_without_layers_is_the_pooled_features() -> None:

@@ -6,7 +6,7 @@ from sslab.heads.prototypes import Prototypes
 from sslab.ssl.errors import UserError
 from sslab.ssl.step import Features
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
+from torch.nn.functional import cosine_similarity, gelu
 
 
 def features(pooled: Tensor) -> Features:
@@ -53,6 +53,13 @@ def test_prototypes_start_as_unit_vectors_and_their_length_is_immaterial() -> No
 def test_without_layers_the_features_are_the_bottleneck() -> None:
     head, x = made(layers=0), torch.randn(5, 6)
     torch.testing.assert_close(head(features(x)), cosine_similarity(x[:, None], head.prototypes[None], dim=2))
+
+
+def test_the_bottleneck_is_made_with_the_activation_that_is_named() -> None:
+    head, x = made(layers=3, activation="gelu"), torch.randn(5, 6)
+    first, _, second, _, last = head.net
+    z = last(gelu(second(gelu(first(x)))))
+    torch.testing.assert_close(head(features(x)), cosine_similarity(z[:, None], head.prototypes[None], dim=2))
 
 
 def test_gradients_are_those_of_the_scores() -> None:

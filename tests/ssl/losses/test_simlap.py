@@ -244,6 +244,31 @@ def test_the_entropy_of_gates_is_added_with_its_weight():
     torch.testing.assert_close(more.total, plain.total + 0.5 * plain.terms["gate_entropy"], **EXACT)
 
 
+@pytest.mark.parametrize(("progress", "alone"), [(0.0, True), (0.19, True), (0.2, False), (0.9, False)])
+def test_gates_learn_alone_in_their_epochs_and_the_value_does_not_tell(progress, alone):
+    """Two epochs of ten: gates and temperature have the gradients that they would have, embeddings one of 0."""
+    label, gradients, values = [0, 1, 2, 0, 1, 3], [], []
+    for options in ({}, {"gate_epochs": 2.0, "epochs": 10.0}):
+        z, loss = normal(2, 6, DIM).requires_grad_(), simlap(temperature=Learned(0.3), **options)
+        value = loss(siamese(z, label, progress=progress)).total
+        gradients.append(torch.autograd.grad(value, [z, *loss.parameters()]))
+        values.append(value)
+    torch.testing.assert_close(values[1], values[0], rtol=0, atol=0)
+    torch.testing.assert_close(gradients[1][1:], gradients[0][1:], **EXACT)
+    assert any((gradient != 0).any() for gradient in gradients[1][1:])
+    torch.testing.assert_close(gradients[1][0], gradients[0][0] * (0 if alone else 1), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("epochs", [3, 7, 30])
+def test_gates_learn_alone_for_whole_epochs(epochs):
+    """Also where the progress at the end of an epoch comes out a little below it."""
+    loss, per_epoch, total_ = simlap(gate_epochs=1.0, epochs=float(epochs)), 7, 7 * epochs
+    for step in range(2 * per_epoch):
+        z = normal(2, 3, DIM).requires_grad_()
+        (gradient,) = torch.autograd.grad(loss(siamese(z, [0, 1, 2], progress=step / total_)).total, z)
+        assert (gradient == 0).all() == (step < per_epoch)
+
+
 def test_a_learned_temperature_gets_its_gradient():
     policy = Learned(0.3).double()
     loss = simlap(temperature=policy)
@@ -260,6 +285,7 @@ def test_a_learned_temperature_gets_its_gradient():
     [
         ({"classes": 0}, "SimLAP needs labels, but this data set has none"),
         ({"classes": 1, "pairs": "distinct"}, "pairs=distinct needs two classes, but there are 1"),
+        ({"gate": OpenGate(DIM), "gate_epochs": 2.0}, "gate_epochs=2.0 trains gates alone, but an open gate"),
         ({"temperature": PerRow(8)}, "does not tell a temperature for every row"),
     ],
 )
@@ -271,9 +297,9 @@ def test_what_cannot_work_is_refused(options, message):
 class Model(nn.Module):
     """An encoder and the loss of what it makes, in one module as DDP wants it."""
 
-    def __init__(self, pairs: Any) -> None:
+    def __init__(self, pairs: Any, **options: Any) -> None:
         super().__init__()
-        self.loss = simlap(pairs=pairs, entropy=0.1)
+        self.loss = simlap(pairs=pairs, entropy=0.1, **options)
         self.encoder = nn.Linear(6, DIM, bias=False, dtype=torch.float64)
 
     def forward(self, images: Tensor, label: list[int]) -> Tensor:
@@ -284,15 +310,16 @@ def under_ranks() -> dict[str, Any]:
     """The value, every gradient and the gate's statistics after two steps of batches that differ between ranks."""
     label, share = [0, 1, 0, -1, 3, 1, 2, 0], slice(rank() * 8 // world(), (rank() + 1) * 8 // world())
     found = {}
-    for pairs in ("identical", "distinct", "arbitrary"):
-        model = Model(pairs)
+    alone = {"gate_epochs": 1.0, "epochs": 1.0}  # for the whole run
+    for pairs, options in (("identical", {}), ("distinct", {}), ("arbitrary", {}), ("arbitrary", alone)):
+        model = Model(pairs, **options)
         wrapped = DistributedDataParallel(model) if world() > 1 else model
         for seed in (0, 1):
             model.zero_grad()
             value = wrapped(normal(2, 8, 6, seed=seed)[:, share], label[share])
             value.backward()
         gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
-        found[pairs] = {"value": total(value) / world(), **gradients, **dict(model.named_buffers())}
+        found[f"{pairs} {options}"] = {"value": total(value) / world(), **gradients, **dict(model.named_buffers())}
     return found
 
 
