@@ -15,7 +15,7 @@ from ...ssl.draws import beta, mix, uniforms
 from ...ssl.errors import UserError
 from ...ssl.step import Batch, Crop, View
 from . import crop
-from .blur import convolve, gaussian
+from .blur import convolve, gaussian, kernel_side
 from .chosen import on_chosen
 from .colour import FACTOR
 from .jitter import DRAWS, EARLY, jitter, random_jitter
@@ -52,7 +52,7 @@ class Augment:
         centre_alpha: their places there are of Beta(alpha, alpha): 1 is uniform, less suppresses the centre (Peng et
             al. 2022).
         jitter: probability of colour jitter; the strengths of its four parts follow.
-        blur_kernel: side of the blur in pixels, odd; None: a tenth of the view.
+        blur_kernel: side of the blur in pixels, odd; None: 3 of the largest sigmas on each side of the centre.
         shrink: by how much the side of the views is less than `size`, as that of multi-crop's small ones is.
         kind: global, or local, which are no targets unless `target_views` says so.
     """
@@ -180,8 +180,7 @@ class Augment:
 
     @property
     def _blur_side(self) -> int:
-        tenth = self.side // 10
-        return tenth + 1 - tenth % 2 if self.blur_kernel is None else self.blur_kernel
+        return kernel_side(self.blur_sigma[1], self.side) if self.blur_kernel is None else self.blur_kernel
 
 
 def _now(setting: PerView, view: int) -> Number:
