@@ -20,7 +20,7 @@ from .chosen import on_chosen
 from .colour import FACTOR
 from .jitter import DRAWS, EARLY, jitter, random_jitter
 from .limits import check
-from .resample import resample, resample_one
+from .resample import Interpolation, resample, resample_one
 
 Number = float | int
 PerView = Number | Sequence[Number]
@@ -63,6 +63,7 @@ class Augment:
     count: int = 2
     scale: Sequence[Number] = (0.08, 1.0)
     ratio: Sequence[Number] = (3 / 4, 4 / 3)
+    interpolation: Interpolation = "bilinear"
     centre: PerView = 1.0
     centre_alpha: PerView = 1.0
     flip: PerView = 0.5
@@ -125,7 +126,7 @@ class Augment:
     def crop_one(self, image: UInt8[Tensor, "3 H W"], key: Int[Tensor, ""], view: int) -> Crop:
         """The crop that view number `view` takes of one image of any size: for workers."""
         pixels, box = self._crop(image[None], key[None], view)
-        return Crop(resample_one(image, pixels[0], self.side)[None], box)
+        return Crop(resample_one(image, pixels[0], self.side, self.interpolation)[None], box)
 
     def _crop(
         self, images: UInt8[Tensor, "b 3 H W"], key: Int[Tensor, " b"], view: int
@@ -157,7 +158,8 @@ class Augment:
         mean, std = torch.tensor([self.mean, self.std], device=images.device)[:, :, None, None]
         for rows in self._chunks(draw):
             pixels, flipped, blends, hue, blurred, kernel, solarised = (field[rows] for field in draw)
-            x = resample(images.index_select(0, rows % len(images)), pixels, flipped, self.side)
+            some = images.index_select(0, rows % len(images))
+            x = resample(some, pixels, flipped, self.side, self.interpolation)
             x = jitter(x, blends, hue)
             if _ever(self.blur):
                 x = on_chosen(x, blurred, convolve, kernel)
