@@ -60,9 +60,12 @@ def triangle(distance: Tensor) -> Tensor:
 
 
 def cubic(distance: Tensor) -> Tensor:
-    """(1 - d) (1 + d - 3/2 d²) up to a distance d of 1, and (1 - d) (2 - d)² / 2 from there to 2 (Keys 1981)."""
-    near, far = distance.clamp(max=1), distance.clamp(1, 2)
-    return (1 - near) * (1 + near - 1.5 * near**2) + (1 - far) * (2 - far) ** 2 / 2
+    """Keys's kernel (1981) with a = -1/2: n² (1 - 2 n) + f² (f - 1) / 2, where n = max(0, 1 - d), f = max(0, 2 - d)."""
+    far = (2 - distance).clamp_(min=0)
+    outer = far - 1
+    near = outer.clamp(min=0)
+    weight = near.square().mul_(near.mul_(-2).add_(1))
+    return weight.addcmul_(outer.mul_(far), far, value=0.5)
 
 
 KERNELS = {"bilinear": triangle, "bicubic": cubic}
