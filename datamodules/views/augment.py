@@ -15,12 +15,12 @@ from ...ssl.draws import beta, mix, uniforms
 from ...ssl.errors import UserError
 from ...ssl.step import Batch, Crop, View
 from . import crop
-from .blur import convolve, gaussian
+from .blur import convolve, gaussian, kernel_side
 from .chosen import on_chosen
 from .colour import FACTOR
 from .jitter import DRAWS, EARLY, jitter, random_jitter
 from .limits import check
-from .resample import resample, resample_one
+from .resample import Interpolation, resample, resample_one
 
 Number = float | int
 PerView = Number | Sequence[Number]
@@ -52,7 +52,7 @@ class Augment:
         centre_alpha: their places there are of Beta(alpha, alpha): 1 is uniform, less suppresses the centre (Peng et
             al. 2022).
         jitter: probability of colour jitter; the strengths of its four parts follow.
-        blur_kernel: side of the blur in pixels, odd; None: a tenth of the view.
+        blur_kernel: side of the blur in pixels, odd; None: 3 of the largest sigmas on each side of the centre.
         shrink: by how much the side of the views is less than `size`, as that of multi-crop's small ones is.
         kind: global, or local, which are no targets unless `target_views` says so.
     """
@@ -63,6 +63,7 @@ class Augment:
     count: int = 2
     scale: Sequence[Number] = (0.08, 1.0)
     ratio: Sequence[Number] = (3 / 4, 4 / 3)
+    interpolation: Interpolation = "bilinear"
     centre: PerView = 1.0
     centre_alpha: PerView = 1.0
     flip: PerView = 0.5
@@ -125,7 +126,7 @@ class Augment:
     def crop_one(self, image: UInt8[Tensor, "3 H W"], key: Int[Tensor, ""], view: int) -> Crop:
         """The crop that view number `view` takes of one image of any size: for workers."""
         pixels, box = self._crop(image[None], key[None], view)
-        return Crop(resample_one(image, pixels[0], self.side)[None], box)
+        return Crop(resample_one(image, pixels[0], self.side, self.interpolation)[None], box)
 
     def _crop(
         self, images: UInt8[Tensor, "b 3 H W"], key: Int[Tensor, " b"], view: int
@@ -157,7 +158,8 @@ class Augment:
         mean, std = torch.tensor([self.mean, self.std], device=images.device)[:, :, None, None]
         for rows in self._chunks(draw):
             pixels, flipped, blends, hue, blurred, kernel, solarised = (field[rows] for field in draw)
-            x = resample(images.index_select(0, rows % len(images)), pixels, flipped, self.side)
+            some = images.index_select(0, rows % len(images))
+            x = resample(some, pixels, flipped, self.side, self.interpolation)
             x = jitter(x, blends, hue)
             if _ever(self.blur):
                 x = on_chosen(x, blurred, convolve, kernel)
@@ -180,8 +182,7 @@ class Augment:
 
     @property
     def _blur_side(self) -> int:
-        tenth = self.side // 10
-        return tenth + 1 - tenth % 2 if self.blur_kernel is None else self.blur_kernel
+        return kernel_side(self.blur_sigma[1], self.side) if self.blur_kernel is None else self.blur_kernel
 
 
 def _now(setting: PerView, view: int) -> Number:

@@ -1,10 +1,18 @@
 """Gaussian blur with a width per image."""
 
+from math import ceil
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 BLOCK = 32
+REACH = 3  # sigmas on each side of the centre: the weights beyond sum to 0.1 % where sigma is 2, never to 0.3 %
+
+
+def kernel_side(sigma: float | int, side: int) -> int:
+    """Number of pixels that hold a Gaussian of this sigma, odd; as many as a view of `side` pixels can reflect."""
+    return 2 * min(ceil(REACH * sigma), side - 1) + 1
 
 
 def gaussian(sigma: Float[Tensor, " b"], size: int) -> Float[Tensor, "b {size}"]:

@@ -5,6 +5,7 @@ from math import inf
 from typing import Any
 
 from ...ssl.errors import UserError
+from .resample import KERNELS
 
 LIMITS = {
     "size": (1, inf),
@@ -29,12 +30,17 @@ LIMITS = {
     "mean": (-inf, inf),
     "std": (1e-6, inf),
 }
+CHOICES = {"interpolation": tuple(KERNELS), "kind": ("global", "local")}
 LENGTH = {"scale": 2, "ratio": 2, "blur_sigma": 2, "mean": 3, "std": 3}
 INTERVALS = ("scale", "ratio", "blur_sigma")
 
 
 def check(source: Any) -> None:
-    """Refuse a view source with a setting that is out of its limits, of the wrong length or reversed."""
+    """Refuse a view source with a setting that is out of its limits, of the wrong length, reversed or no choice."""
+    for name in CHOICES.keys() & set(dir(source)):
+        value = getattr(source, name)
+        if value not in CHOICES[name]:
+            raise UserError(f"views.{name} is {value}: give {' or '.join(CHOICES[name])}")
     for name in LIMITS.keys() & set(dir(source)):
         value = getattr(source, name)
         numbers = value if isinstance(value, Sequence) else [value]

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Int, UInt8
@@ -12,6 +11,7 @@ from torchvision.transforms.v2 import functional as F
 
 from ...ssl.step import Batch, Crop, View
 from .limits import check
+from .resample import Interpolation
 
 Number = float | int
 
@@ -28,7 +28,7 @@ class Plain:
     std: Sequence[Number]
     count: int = 1
     crop: Number = 1.0
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
         check(self)

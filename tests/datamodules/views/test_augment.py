@@ -1,4 +1,5 @@
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -7,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import UInt8
 from scipy.stats import beta
-from sslab.datamodules.views import augment
+from sslab.datamodules.views import augment, limits
 from sslab.datamodules.views.augment import Augment
+from sslab.ssl import check as signature
 from sslab.ssl.draws import keys
 from sslab.ssl.errors import UserError
 from sslab.ssl.step import Batch, Crop, View
@@ -106,15 +108,18 @@ def test_box_and_flip_say_where_each_pixel_comes_from(size: int) -> None:
         assert not view.flipped.all()
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("size", [24, 72])
-def test_crops_of_workers_are_those_of_the_device(images: UInt8[Tensor, "24 3 40 52"], size: int) -> None:
-    source = views_of(size=size, count=3, **STILL | {"flip": 0.5})
+def test_crops_of_workers_are_those_of_the_device(
+    images: UInt8[Tensor, "24 3 40 52"], size: int, interpolation: str
+) -> None:
+    source = views_of(size=size, count=3, interpolation=interpolation, **STILL | {"flip": 0.5})
     batch = batch_of(images)
     taken = [[source.crop_one(i, k, view) for i, k in zip(images, batch.key, strict=True)] for view in range(3)]
     crops = tuple(Crop(*map(torch.cat, zip(*view, strict=True))) for view in taken)
     streamed = batch._replace(images=images.new_empty(24, 3, 0, 0), crops=crops)
     for a, b in zip(source(batch), source(streamed), strict=True):
-        assert (pixels(a) - pixels(b)).abs().max() * 255 < 1.01
+        assert (pixels(a) - pixels(b)).abs().max() * 255 < 1.15  # rounded twice, by weights that bicubic sums to 1.25
         torch.testing.assert_close(a.box, b.box)
         assert torch.equal(a.flipped, b.flipped)
 
@@ -132,6 +137,23 @@ def test_probabilities_by_view(images: UInt8[Tensor, "24 3 40 52"]) -> None:
         ]
         assert changed[0] == changed[2] == 0, name
         assert changed[1] >= 22, name  # a flat or grey image may stay as it is
+
+
+def test_bicubic_crops_are_sharper(images: UInt8[Tensor, "24 3 40 52"]) -> None:
+    linear, cubic = (
+        pixels(views_of(interpolation=interpolation, **STILL)(batch_of(images))[0])
+        for interpolation in ("bilinear", "bicubic")
+    )
+    assert (cubic.diff().pow(2).sum() / linear.diff().pow(2).sum()) > 1.05
+    assert cubic.min() > -1e-6
+    assert cubic.max() < 1 + 1e-6
+
+
+def test_the_default_blur_is_three_sigmas_wide_at_any_size(images: UInt8[Tensor, "24 3 40 52"]) -> None:
+    for size, sigma, side in ((32, 2.0, 13), (64, 2.0, 13), (32, 1.0, 7), (8, 2.0, 13), (4, 2.0, 7), (1, 2.0, 1)):
+        settings = {"size": size, "blur": 1.0, "blur_sigma": [0.1, sigma]}
+        default, same = (views_of(**settings, **more)(batch_of(images)) for more in ({}, {"blur_kernel": side}))
+        assert all(torch.equal(a.image, b.image) for a, b in zip(default, same, strict=True)), size
 
 
 def test_solarise_inverts_what_is_bright(images: UInt8[Tensor, "24 3 40 52"]) -> None:
@@ -173,6 +195,20 @@ def test_the_size_of_chunks_changes_nothing(
 def test_settings_that_cannot_be(setting: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         views_of(**setting)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"interpolation": "nearest"}, "views.interpolation is nearest: give bilinear or bicubic"),
+        ({"kind": "large"}, "views.kind is large: give global or local"),
+    ],
+)
+def test_choices_that_are_none(setting: dict[str, str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        limits.check(SimpleNamespace(**setting))  # tests check types, so that no Augment comes so far
+    with pytest.raises(UserError, match=f"views.{[*setting][0]}=.* expected Literal"):
+        signature.check({"_target_": "sslab.datamodules.views.augment.Augment", **setting}, "views")
 
 
 def test_crops_of_another_count(images: UInt8[Tensor, "24 3 40 52"]) -> None:
