@@ -9,6 +9,7 @@ class Views(NamedTuple):
     blur: float | list[float] = 0.0
     solarise: float | list[float] = 0.0
     grey: float = 0.2
+    interpolation: str | None = None  # of crops
 
 
 class Schedule(NamedTuple):
@@ -35,17 +36,18 @@ class Recipe(NamedTuple):
     also: dict[str, Any] = {}
 
 
-SYM = Views(0.08, (0.8, 0.8, 0.8, 0.8, 0.2), blur=0.5)
-WEAK = Views(0.08, (0.8, 0.4, 0.4, 0.4, 0.1), blur=0.5)
+SYM = Views(0.08, (0.8, 0.8, 0.8, 0.8, 0.2), blur=0.5, interpolation="bicubic")
+WEAK = Views(0.08, (0.8, 0.4, 0.4, 0.4, 0.1), blur=0.5, interpolation="bicubic")
 SHARP = WEAK._replace(blur=0.0)
-ASYM = Views(0.08, (0.8, 0.4, 0.4, 0.2, 0.1), solarise=[0.0, 0.2])
-BYOL = ASYM._replace(blur=[1.0, 0.1])
-MOCO_V2 = WEAK._replace(crops=0.2)
+OPEN_SHARP = SHARP._replace(interpolation=None)
+ASYM = Views(0.08, (0.8, 0.4, 0.4, 0.2, 0.1), solarise=[0.0, 0.2], interpolation="bicubic")
+BYOL = ASYM._replace(blur=[1.0, 0.1], interpolation=None)
+MOCO_V2 = WEAK._replace(crops=0.2, interpolation=None)
 CACR = Views(0.2, (1.0, 0.4, 0.4, 0.4, 0.4))
 CENTRE = MOCO_V2._replace(blur=0.0)
-VICREG = Views(0.2, (0.8, 0.4, 0.4, 0.2, 0.1), solarise=0.1)
-ADAINF = Views(0.2, (0.4, 0.4, 0.4, 0.4, 0.1), blur=0.5)
-ADAINF_ASYM = Views(0.2, (0.4, 0.4, 0.4, 0.2, 0.1), solarise=[0.0, 0.2])
+VICREG = Views(0.2, (0.8, 0.4, 0.4, 0.2, 0.1), solarise=0.1, interpolation="bicubic")
+ADAINF = Views(0.2, (0.4, 0.4, 0.4, 0.4, 0.1), blur=0.5, interpolation="bicubic")
+ADAINF_ASYM = Views(0.2, (0.4, 0.4, 0.4, 0.2, 0.1), solarise=[0.0, 0.2], interpolation="bicubic")
 
 
 def solo(name: str, lr: float, decay: float) -> Schedule:
@@ -127,7 +129,7 @@ PUBLISHED = {
     ),
     "wmse": Recipe(
         *(SOLO, "1024 BN ReLU 64", "-", solo("adam", 2e-3, 1e-6)._replace(scaling=None)),
-        Views(0.2, (0.8, 0.8, 0.8, 0.8, 0.2)),
+        Views(0.2, (0.8, 0.8, 0.8, 0.8, 0.2), interpolation="bicubic"),
         {"loss.whitening_size": 128},
     ),
     "supcon": Recipe(SOLO, TWO, "-", solo("sgd", 0.4, 1e-5), SYM, {T: 0.2}),
@@ -174,13 +176,13 @@ PUBLISHED = {
         EMA,
     ),
     "pixcontrast": Recipe(OF_PIXPRO, BYOL_MLP, "-", PIXPRO, BYOL, {"loss.radius": 0.7, **EMA}),
-    "amcl_simclr": Recipe(OF_AMCL, MULTI, "-", amcl(0.06), SHARP),
+    "amcl_simclr": Recipe(OF_AMCL, MULTI, "-", amcl(0.06), OPEN_SHARP),
     "amcl_moco": Recipe(
-        *(OF_AMCL, MULTI, "-", amcl(0.08), SHARP),
+        *(OF_AMCL, MULTI, "-", amcl(0.08), OPEN_SHARP),
         {QUEUE: 4096, "teacher.start": 0.99, "teacher.end": 0.99},
     ),
-    "amcl_simsiam": Recipe(OF_AMCL, None, None, amcl(0.05), SHARP, {"predictor.heads": 3}),
-    "amcl_barlow": Recipe(OF_AMCL, MULTI, "-", amcl(0.11), SHARP, {"loss.off_diagonal": 0.005}),
+    "amcl_simsiam": Recipe(OF_AMCL, None, None, amcl(0.05), OPEN_SHARP, {"predictor.heads": 3}),
+    "amcl_barlow": Recipe(OF_AMCL, MULTI, "-", amcl(0.11), OPEN_SHARP, {"loss.off_diagonal": 0.005}),
     "hallucinator_moco": Recipe(
         *(OF_HALLUCINATOR, "512 ReLU 128", "-", HALLUCINATOR, CENTRE),
         {T: 0.2, QUEUE: 65536, "latent.hallucinator.reach": 0.1, **CONSTANT, **SUPPRESSED},
