@@ -31,6 +31,7 @@ from sslab.eval.protocols.linear_grid import LinearGrid
 from sslab.eval.protocols.logreg import Logreg
 from sslab.eval.protocols.protocol import Protocol
 from sslab.eval.protocols.retrieval import Retrieval
+from sslab.eval.search import load_faiss
 from sslab.eval.store import FeatureStore
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="names of protocols; all without it")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
+    print(f"FAISS on the GPU: {gpus()}")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "bank.f16" if options.bank else None
         train = store(options.bank or options.train, options, seed=0, file=file)
@@ -61,6 +63,14 @@ def main() -> None:
         if options.rounds and not file:
             beside(train, test, options.rounds)
         each(LARGE if file else ALL, train, test, options.only)
+
+
+def gpus() -> str:
+    """The GPUs that FAISS searches on; refused if it has none where torch has some."""
+    seen = load_faiss().get_num_gpus()
+    if torch.cuda.is_available() and not seen:
+        raise SystemExit("FAISS sees no GPU where torch does: install a faiss-gpu for this driver")
+    return str(seen) if seen else "skipped: no GPU"
 
 
 def each(

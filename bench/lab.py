@@ -1,5 +1,6 @@
 """What the benches share: experiments as `train.py` composes them, and a clock."""
 
+import logging
 import time
 
 import torch
@@ -7,9 +8,11 @@ from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 from sslab.ssl.build import Experiment, build
+from sslab.ssl.run import log_to
 
 
 def experiment(*choices: str) -> Experiment:
+    log_to(None, logging.WARNING)
     with initialize_config_module("sslab.conf", version_base="1.3"):
         composed = compose("config", [*choices], return_hydra_config=True)
     HydraConfig.instance().set_config(composed)

@@ -1,12 +1,11 @@
 """Memory of the contrastive losses at a large batch, and the time of every loss beside lightly's.
 
-python -m bench.loss [--images 4096] [--dim 128] [--rounds 5] [--only swav dino]
+python -m bench.loss [--device cuda] [--images 4096] [--large 16384] [--dim 128] [--rounds 5] [--only swav dino]
 """
 
 import argparse
 import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -20,40 +19,56 @@ from sslab.ssl.step import Batch, Step
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from .lab import now
+
 PEAKS = ("infonce", "dcl")
 MAPS = {"pixcontrast", "pixpro"}  # what these compare is not timed here
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=4096, help="images of the timed batch")
+    parser.add_argument("--device", type=torch.device, default="cpu")
+    parser.add_argument("--images", type=int, nargs="+", default=[4096], help="images of the timed batches")
+    parser.add_argument("--large", type=int, default=16_384, help="images where memory is measured; 0: nowhere")
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--only", nargs="*", help="the losses to time; all without it")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peak", choices=PEAKS, help="print the extra memory in MiB of one loss, and stop")
     options = parser.parse_args()
     if options.peak:
-        print(peak(loss(options.peak, 16_384, options.dim), images=16_384, dim=options.dim))
+        print(peak(loss(options.peak, options.large, options), options))
         return
-    print(f"forward and backward of two views, D={options.dim}, {torch.get_num_threads()} threads")
-    print("peak memory over the embeddings at N=16384, MiB")
+    print(f"forward and backward of two views, D={options.dim}, {options.device}, {torch.get_num_threads()} threads")
+    for images in options.images:
+        beside(images, options)
+    if options.large:
+        peaks(options)
+
+
+def peaks(options: argparse.Namespace) -> None:
+    print(f"peak memory over the embeddings at N={options.large}, MiB")
     for name in PEAKS:  # a process each: a peak is never forgotten
-        command = [sys.executable, "-m", "bench.loss", "--peak", name, "--dim", str(options.dim)]
-        print(f"  {name:12} {subprocess.check_output(command, text=True).strip():>6}")
-    print(f"milliseconds at N={options.images}, the best of {options.rounds}")
+        command = [sys.executable, "-m", "bench.loss", *sys.argv[1:], "--peak", name]
+        print(f"  {name:12} {subprocess.check_output(command, text=True).strip():>6}", flush=True)
+
+
+def beside(images: int, options: argparse.Namespace) -> None:
+    print(f"milliseconds at N={images}, the best of {options.rounds}")
     print(f"  {'':12} {'ours':>7} {'lightly':>8} {'ratio':>6}")
-    theirs = lightly(options.dim)
+    with options.device:  # where the centre of DINO is made
+        theirs = lightly(options.dim)
     for name in options.only or sorted({path.stem for path in Path("conf/loss").glob("*.yaml")} - MAPS):
-        ours, other = times(loss(name, options.images, options.dim), theirs.get(name), options)
-        beside = f" {1000 * other:8.1f} {ours / other:6.2f}" if other else ""
-        print(f"  {name:12} {1000 * ours:7.1f}{beside}", flush=True)
+        ours, other = times(loss(name, images, options), theirs.get(name), images, options)
+        ratio = f" {1000 * other:8.1f} {ours / other:6.2f}" if other else ""
+        print(f"  {name:12} {1000 * ours:7.1f}{ratio}", flush=True)
 
 
-def loss(name: str, images: int, dim: int) -> nn.Module:
+def loss(name: str, images: int, options: argparse.Namespace) -> nn.Module:
     """As conf/loss has it."""
     with initialize_config_module("sslab.conf", version_base="1.3"):
         node: Any = OmegaConf.to_container(compose("config", [f"loss={name}", "name=bench"]).loss, resolve=True)
-    return make(node, seed=0, rows=images, classes=10, dim=dim, batch_size=images, epochs=1.0)
+    facts = {"rows": images, "classes": 10, "dim": options.dim, "batch_size": images, "epochs": 1.0}
+    return make(node, seed=0, **facts).to(options.device)
 
 
 def lightly(dim: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
@@ -77,9 +92,14 @@ def lightly(dim: int) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
     }
 
 
-def peak(loss: nn.Module, images: int, dim: int) -> int:
-    step = step_of(embeddings(images, dim))
-    run(loss, step_of(embeddings(8, dim)))  # whatever libraries allocate once
+def peak(loss: nn.Module, options: argparse.Namespace) -> int:
+    step = step_of(embeddings(options.large, options))
+    run(loss, step_of(embeddings(8, options)))  # whatever libraries allocate once
+    if options.device.type == "cuda":
+        before = torch.cuda.memory_allocated() >> 20
+        torch.cuda.reset_peak_memory_stats()
+        run(loss, step)
+        return (torch.cuda.max_memory_allocated() >> 20) - before
     before = memory("VmRSS")
     run(loss, step)
     return memory("VmHWM") - before
@@ -91,24 +111,26 @@ def memory(field: str) -> int:
 
 
 def times(
-    ours: nn.Module, theirs: Callable[[Tensor, Tensor], Tensor] | None, options: argparse.Namespace
+    ours: nn.Module, theirs: Callable[[Tensor, Tensor], Tensor] | None, images: int, options: argparse.Namespace
 ) -> tuple[float, float]:
-    """The best seconds of ours and of lightly's, in turns so that both meet the same weather."""
-    z = embeddings(options.images, options.dim)
+    """The best seconds of ours and of lightly's, in turns so that both meet the same weather; one turn is not timed."""
+    z, device = embeddings(images, options), options.device
     step = step_of(z)  # which is another part's work
-    run(ours, step)
     seconds = [
-        (clock(lambda: run(ours, step)), clock(lambda: theirs(*z).backward()) if theirs else 0.0)
-        for _ in range(options.rounds)
+        (
+            clock(lambda: run(ours, step), device),
+            clock(lambda: theirs(*z).backward(), device) if theirs else 0.0,
+        )
+        for _ in range(1 + options.rounds)
     ]
-    mine, others = zip(*seconds, strict=True)
+    mine, others = zip(*seconds[1:], strict=True)
     return min(mine), min(others)
 
 
-def clock(work: Callable[[], None]) -> float:
-    start = time.perf_counter()
+def clock(work: Callable[[], None], device: torch.device) -> float:
+    start = now(device)
     work()
-    return time.perf_counter() - start
+    return now(device) - start
 
 
 def run(loss: nn.Module, step: Step) -> None:
@@ -117,13 +139,15 @@ def run(loss: nn.Module, step: Step) -> None:
 
 def step_of(z: list[Tensor]) -> Step:
     views = dict(enumerate(z))
-    label = torch.arange(len(z[0])) % 10
-    return Step.of(views, views, Batch.of(torch.zeros(len(label), 3, 0, 0, dtype=torch.uint8), label=label))
+    label = torch.arange(len(z[0]), device=z[0].device) % 10
+    images = torch.zeros(len(label), 3, 0, 0, dtype=torch.uint8, device=label.device)
+    return Step.of(views, views, Batch.of(images, label=label))
 
 
-def embeddings(images: int, dim: int) -> list[Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    return [normalize(torch.randn(images, dim, generator=generator)).requires_grad_() for _ in range(2)]
+def embeddings(images: int, options: argparse.Namespace) -> list[Tensor]:
+    draw = torch.Generator().manual_seed(0)
+    z = [normalize(torch.randn(images, options.dim, generator=draw)).to(options.device) for _ in range(2)]
+    return [view.requires_grad_() for view in z]
 
 
 if __name__ == "__main__":

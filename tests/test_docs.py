@@ -14,11 +14,16 @@ from foregrounds import save_foreground
 from PIL import Image
 from safetensors.torch import save_file
 
-DOCS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md")))
+DOCS = (ROOT / "README.md", ROOT / "bench" / "README.md", *sorted((ROOT / "docs").glob("**/*.md")))
 SCRIPTS = sorted((ROOT / "docs").glob("**/*.sh"))
 FEW = ("trainer.max_epochs=null", "trainer.max_steps=1", "trainer.log_every=1", "data.batch_size=8")
 FEW_IMAGES = ("data.source.train=160", "data.source.test=40")
-ELSEWHERE = ("make ", "pip ", "torchrun ")  # tested below, or by whoever could run this test at all
+ELSEWHERE = (
+    "make ",
+    "pip ",
+    "torchrun ",
+    "bash bench/gpu.sh",
+)  # tested below, or by whoever could run this test at all
 NEEDS_GPU = "trainer=ddp "
 
 

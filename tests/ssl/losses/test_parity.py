@@ -1,10 +1,10 @@
 """On one process, where lightly has a loss, ours is the same."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
+from lightly import loss as lightly
 from sslab.ssl.losses.barlow import BarlowTwins
 from sslab.ssl.losses.cosine import Cosine
 from sslab.ssl.losses.dclw import DCLW
@@ -17,8 +17,6 @@ from sslab.ssl.losses.wmse import WMSE
 from sslab.ssl.step import Step
 from torch import Tensor
 from torch.nn.functional import normalize
-
-lightly: Any = pytest.importorskip("lightly.loss", reason='needs pip install -e ".[bench]"')
 
 Both = tuple[torch.nn.Module, Callable[[Tensor, Tensor], Tensor]]
 CASES: dict[str, Callable[[], Both]] = {
@@ -35,7 +33,6 @@ CASES: dict[str, Callable[[], Both]] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", CASES)
 def test_values_and_gradients_are_lightlys(name):
     ours, theirs = CASES[name]()
