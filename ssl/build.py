@@ -56,6 +56,7 @@ def build_module(config: Config, datamodule: DataModule, training: Training, vie
     online = _roles(config, "online_views", range(views.count), views.count)
     target = _roles(config, "target_views", views.targets, views.count)
     backbone = make_backbone(config)
+    optim = optim.suited(backbone.convolutional)
     for side in views.sides:
         backbone.check(side, side)
     facts: dict[str, Any] = {

@@ -27,6 +27,10 @@ def fit(experiment: Experiment, folder: Path, checkpoint: Path | None) -> torch.
     loggers = [instantiate(node, save_dir=str(folder)) for node in (experiment.config["logger"] or {}).values()]
     trainer = training.trainer(folder, module.total_steps, experiment.monitors, loggers)
     log.info("%d × %s, %s", trainer.world_size, trainer.strategy.root_device.type, trainer.precision)
+    log.info(
+        "%d steps of %d images, %s with a peak rate of %.3g",
+        *(module.total_steps, module.total_batch, module.optim.name, module.optim.peak(module.total_batch)),
+    )
     if checkpoint is not None:
         step = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"]
         trainer.loggers[0].resume(step)  # pyright: ignore[reportAttributeAccessIssue]

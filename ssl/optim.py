@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from timm.optim import (
@@ -13,7 +13,9 @@ from timm.optim import (
 from torch import nn
 
 from .errors import UserError
+from .muon import muon_groups
 
+Family = Literal["convolution", "attention"]
 PARTS = ("encoder", "predictor", "latent", "loss")
 
 
@@ -21,14 +23,15 @@ class Optim(NamedTuple):
     """How weights are updated.
 
     The peak learning rate is lr · batch / 256 (`scaling="linear"`), lr · √(batch / 256) (`"sqrt"`) or lr (`"none"`),
-    batch being all samples of one optimiser step. It rises linearly over the first `warmup` of all steps and falls
+    batch being all samples of one optimiser step. `lr` may hold one rate for networks of convolutions and one for those
+    of attention. The rate rises linearly over the first `warmup` of all steps and falls
     by a cosine to `final` of the peak, or to `drop` of itself at each of the `milestones`, fractions of all steps. The
     parts named in `constant` (encoder, predictor, latent, loss) keep the peak rate throughout. Norms and biases have
     no decay (and, under LARS, no trust ratio); that of the others goes by a cosine to `final_decay` where one is given.
     """
 
     name: str
-    lr: float
+    lr: float | Mapping[Family, float]
     weight_decay: float
     momentum: float = 0.9
     scaling: Literal["linear", "sqrt", "none"] = "linear"
@@ -40,7 +43,17 @@ class Optim(NamedTuple):
     final_decay: float | None = None
     options: dict[str, Any] = {}
 
+    def suited(self, convolutional: bool) -> "Optim":
+        """The same with one rate: that of the family of the network."""
+        if not isinstance(self.lr, Mapping):
+            return self
+        if set(self.lr) != {*get_args(Family)}:
+            raise UserError(f"optim.lr={dict(self.lr)}: give one number, or one each for {' and '.join(get_args(Family))}")
+        return self._replace(lr=self.lr["convolution" if convolutional else "attention"])
+
     def peak(self, batch: int) -> float:
+        if isinstance(self.lr, Mapping):
+            raise UserError(f"optim.lr={dict(self.lr)} is a rate for each family of networks: give one number here")
         ratio = batch / 256
         return self.lr * {"linear": ratio, "sqrt": math.sqrt(ratio), "none": 1.0}[self.scaling]
 
@@ -74,7 +87,9 @@ class Optim(NamedTuple):
 
     def over(self, groups: list[dict[str, Any]], batch: int) -> torch.optim.Optimizer:
         """The optimiser of these groups of parameters, each of which may have a rate and a decay of its own."""
-        options = {"momentum": self.momentum} if self.name in ("sgd", "lars") else {}
+        options = {"momentum": self.momentum} if self.name in ("sgd", "lars", "muon") else {}
+        if self.name == "muon":
+            groups = muon_groups(groups)
         return create_optimizer_v2(
             groups, opt=self.name, lr=self.peak(batch), weight_decay=self.weight_decay, **options, **self.options
         )
