@@ -21,6 +21,7 @@ if [ "${1:-}" = --dry ]; then # on a CPU, with sizes that only show that it runs
     ranks=(trainer=ddp_cpu trainer.max_steps=1 "${few[@]}")
 else
     device=cuda data=(data=shapes)
+    [ -n "${CIFAR10:-}" ] && data=(data=parquet "data.train=$CIFAR10/train*.parquet" "data.test=$CIFAR10/test*.parquet")
     views=(--sides 32 224 --images 512)
     step=(--backbones resnet18 vit_s --steps 40 data.batch_size=256)
     loss=(--images 4096 16384 --only infonce dcl dclw barlow vicreg koleo cosine wmse swav dino)
@@ -28,7 +29,6 @@ else
     curve=(trainer=gpu data.holdout=2000 monitor.knn.queries=2000 monitor.knn.bank=10000) seconds=80
     ranks=(trainer=ddp trainer.max_steps=20)
 fi
-[ -n "${CIFAR10:-}" ] && data=(data=parquet "data.train=$CIFAR10/train*.parquet" "data.test=$CIFAR10/test*.parquet")
 
 part() { # name, seconds, command
     local name=$1 limit=$(($2 * slow)) left=$((total - SECONDS)) began=$SECONDS status
@@ -56,8 +56,7 @@ part faiss 30 python -um bench.eval --only knn "${faiss[@]}"
 curve=(python -um bench.curve --seconds $seconds experiment=simclr "${data[@]}" "${curve[@]}")
 part simclr 130 "${curve[@]}"
 [ -e conf/optim/muon.yaml ] && part muon 130 "${curve[@]}" optim=muon optim.lr=0.04 optim.weight_decay=0.01
-part nccl 40 python -um torch.distributed.run --nproc-per-node=1 train.py \
-    trainer.devices=1 eval=none "runs=$(mktemp -d)" "${ranks[@]}"
+part nccl 40 python -u train.py trainer.devices=1 eval=none "runs=$(mktemp -d)" "${ranks[@]}"
 ((count < ${#only[@]})) && echo "error: ${only[*]}: $count of these parts exist" >&2 && exit 2
 echo "== $count parts in $SECONDS s, ${#failed[@]} failed${failed:+: ${failed[*]}}"
 [ ${#failed[@]} = 0 ]

@@ -23,7 +23,7 @@ RESULTS = {  # how the last line of a result begins, by part
 
 
 def dry(*parts: str, python: Path = Path(sys.executable).parent) -> subprocess.CompletedProcess[str]:
-    known = {**os.environ, "PATH": f"{python}{os.pathsep}{os.environ['PATH']}", "CIFAR10": ""}
+    known = {**os.environ, "PATH": f"{python}{os.pathsep}{os.environ['PATH']}"}
     return subprocess.run(
         ["bash", "bench/gpu.sh", "--dry", *parts], cwd=ROOT, env=known, capture_output=True, text=True
     )
