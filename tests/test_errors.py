@@ -186,9 +186,9 @@ def test_a_checkpoint_that_is_none_and_one_of_another_run(cli: Cli) -> None:
 
 def test_a_changed_config_is_refused_with_the_difference(cli: Cli) -> None:
     run = cli.run(*SMALL, "trainer.max_steps=2", "eval=none")
-    result = cli(f"resume={run}", "optim.lr=0.5", "loss=dcl")
+    result = cli(f"resume={run}", "optim.warmup=0.5", "loss=dcl")
     assert result.code == 2
-    assert "optim.lr: 0.002 → 0.5" in result.err
+    assert "optim.warmup: 0.05 → 0.5" in result.err
     assert "loss.decouple: False → True" in result.err
 
 
