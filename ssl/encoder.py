@@ -42,7 +42,7 @@ class Encoder(nn.Module):
         return Encoded(features, self.head(features))
 
     def _passes(self, views: dict[int, View]) -> list[list[int]]:
-        if self.training and any(isinstance(m, _BatchNorm) for m in self.modules()):
+        if any(isinstance(m, _BatchNorm) and m.training for m in self.modules()):
             return [[v] for v in views]
         sizes: dict[torch.Size, list[int]] = {}
         for v, view in views.items():
