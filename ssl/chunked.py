@@ -35,6 +35,7 @@ class _Pass:
         self.network, self.repeated = network, False
 
     def __call__(self, image: Tensor) -> Features:
+        torch.clear_autocast_cache()  # chunks with one cast of a weight would sum their gradients in its precision
         if not self.repeated:
             self.repeated = True
             return self.network(image)
