@@ -228,13 +228,16 @@ def test_with_accumulation_and_after_a_stop_it_is_the_same_run(cli: Cli) -> None
     torch.testing.assert_close(weights(run), chunks, rtol=0, atol=0)
 
 
-def test_chunks_that_do_not_fit_are_refused(cli: Cli) -> None:
+def test_chunks_that_do_not_fit_are_refused(cli: Cli, generate: Cli) -> None:
     for size in (0, -3):
         assert f"trainer.cached_batch={size}: expected 1 or more" in cli.refuse(f"trainer.cached_batch={size}")
     line = cli.refuse("trainer=cpu", *TINY, "trainer.cached_batch=17")
     assert "trainer.cached_batch=17 is more than the 16 images that a process has of a batch" in line
     assert "than the 8 images" in cli.refuse("trainer=ddp_cpu", *TINY, "trainer.cached_batch=16")
     assert "one image to take statistics of" in cli.refuse("trainer=cpu", *TINY, "trainer.cached_batch=1")
+    assert "trainer.cached_batch is for train.py" in generate.refuse(
+        "train_generator=ddpm", "trainer.cached_batch=4", "out=out"
+    )
 
 
 @pytest.mark.parametrize(
