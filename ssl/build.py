@@ -13,6 +13,7 @@ from ..datamodules.datamodule import DataModule
 from ..datamodules.partners import originals
 from ..datamodules.sampler import equal_share
 from .check import check
+from .chunked import check_chunks
 from .draws import mix
 from .encoder import Encoder
 from .errors import UserError
@@ -44,8 +45,10 @@ def build(config: Config) -> Experiment:
     views = make(config["views"])
     _check_originals(config["data"])
     datamodule = make(config["data"], views=views, seed=config["seed"], accumulate=training.accumulate)
-    equal_share(datamodule.batch_size, training.processes)
+    share = equal_share(datamodule.batch_size, training.processes)
     module = build_module(config, datamodule, training, views, optim)
+    if training.cached_batch is not None:
+        check_chunks(training.cached_batch, share, module.backbone)
     monitors = [make(node) for node in (config["monitor"] or {}).values()]
     evaluation = make(config["eval"], precision=training.mixed) if config["eval"] else None
     return Experiment(config, module, datamodule, training, monitors, evaluation)
@@ -74,7 +77,7 @@ def build_module(config: Config, datamodule: DataModule, training: Training, vie
             "head=branches, whose other heads see the last stage, or backbone.dense=last"
         )
     predictor = make(config["predictor"], seed=mix(seed, 3), in_dim=head.dim)
-    encoder = Encoder(backbone, head)
+    encoder = Encoder(backbone, head, training.cached_batch)
     teacher = make(config["teacher"], encoder=encoder)
     side = max(views.sides)
     q, k = two_embeddings(encoder, predictor, side)

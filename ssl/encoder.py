@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from .chunked import in_chunks
 from .step import Features, View, of_each_head
 
 
@@ -20,12 +21,13 @@ class Encoder(nn.Module):
     """View → features → z, for several views at once.
 
     Views go through one by one where the network has batch statistics, as the papers do; else views of one size
-    are joined into one pass.
+    are joined into one pass. With `chunk` at most that many images of a pass are in the backbone at a time; the head
+    always sees all of them.
     """
 
-    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, head: nn.Module, chunk: int | None = None) -> None:
         super().__init__()
-        self.backbone, self.head = backbone, head
+        self.backbone, self.head, self.chunk = backbone, head, chunk
 
     def forward(self, views: dict[int, View]) -> dict[int, Encoded]:
         encoded: dict[int, Encoded] = {}
@@ -36,11 +38,11 @@ class Encoder(nn.Module):
         return {v: encoded[v] for v in views}
 
     def _encode(self, image: Tensor) -> Encoded:
-        features = self.backbone(image)
+        features = in_chunks(self.backbone, image, self.chunk) if self.chunk else self.backbone(image)
         return Encoded(features, self.head(features))
 
     def _passes(self, views: dict[int, View]) -> list[list[int]]:
-        if self.training and any(isinstance(m, _BatchNorm) for m in self.modules()):
+        if any(isinstance(m, _BatchNorm) and m.training for m in self.modules()):
             return [[v] for v in views]
         sizes: dict[torch.Size, list[int]] = {}
         for v, view in views.items():

@@ -82,6 +82,10 @@ def train(config: run.Config) -> None:
     check(config)
     training = make(config["trainer"])
     training.check()
+    if training.cached_batch is not None:
+        raise UserError(
+            "trainer.cached_batch is for train.py, but generators are trained by whole batches: set it to null"
+        )
     out, learned = Path(config["out"]).expanduser(), {key: config[key] for key in LEARNED}
     generator = make(config["train_generator"], seed=mix(config["seed"], 1))
     generator.config = learned

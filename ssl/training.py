@@ -13,6 +13,8 @@ from .errors import UserError
 from .metrics import MetricsCSV
 from .progress import Progress
 
+COUNTS = ("max_steps", "max_epochs", "accumulate", "cached_batch", "checkpoint_every", "keep_every", "log_every")
+
 
 class Training(NamedTuple):
     """The settings of a trainer. `max_steps` counts optimiser steps; `max_epochs` sets it when it is null."""
@@ -26,6 +28,7 @@ class Training(NamedTuple):
     max_steps: int | None = None
     max_epochs: int | None = None
     accumulate: int = 1
+    cached_batch: int | None = None
     clip: float | None = None
     checkpoint_every: int = 200
     keep_every: int | None = None
@@ -40,7 +43,7 @@ class Training(NamedTuple):
             raise UserError(
                 f"trainer.max_steps={self.max_steps} and trainer.max_epochs={self.max_epochs}: set one, the other null"
             )
-        for name in ("max_steps", "max_epochs", "accumulate", "checkpoint_every", "keep_every", "log_every"):
+        for name in COUNTS:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"trainer.{name}={value}: expected 1 or more")

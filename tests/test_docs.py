@@ -93,6 +93,7 @@ def test_commands_run(cli: Cli, places: dict[str, str], command: str) -> None:
         return
     shapes = "data=" not in command or "data=inflated" in command
     small = [*FEW, *(FEW_IMAGES if shapes else ())]
+    small += ["trainer.cached_batch=4"] if "cached_batch=" in command else []
     small += ["stages=2"] if "stages=" in command else []
     small += ["~eval.protocols.factors.protocols.linear"] if "eval=factors" in command else []  # ten slow probes
     cpu = [] if "trainer=" in command else ["trainer=cpu"]

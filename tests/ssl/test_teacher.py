@@ -61,3 +61,10 @@ def test_with_its_own_batch_statistics_it_equals_the_online_network(encoder: Enc
     assert torch.allclose(EMA(encoder, norm="batch").train()(views, {})[1], online, atol=1e-6)
     assert not torch.allclose(EMA(encoder, norm="ema").train()(views, {})[1], online, atol=1e-3)
     assert not any(m.training for m in EMA(encoder, norm="batch").eval().modules())
+
+
+def test_with_its_own_batch_statistics_it_sees_views_apart(encoder: Encoder, views: dict[int, View]) -> None:
+    two = {0: views[1]._replace(image=2 * views[1].image - 1), **views}
+    teacher = EMA(encoder, norm="batch").train()
+    together, alone = teacher(two, {}), {v: teacher({v: view}, {})[v] for v, view in two.items()}
+    assert all(torch.equal(together[v], alone[v]) for v in two)
