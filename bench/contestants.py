@@ -1,7 +1,6 @@
 """Who races: SimCLR as lightly and solo-learn document it, in a loop over a DataLoader, and this lab's own trainer."""
 
 import math
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,6 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as T
 
-WORKERS = len(os.sched_getaffinity(0))
 Views = Callable[[Image.Image], list[Tensor]]
 
 
@@ -56,7 +54,9 @@ class Loop:
     Rows, batch size, length and initial backbone are those of the lab's run.
     """
 
-    def __init__(self, parts: Experiment, projector: Callable[[int], nn.Module], views: Views, precision: str) -> None:
+    def __init__(
+        self, parts: Experiment, projector: Callable[[int], nn.Module], views: Views, workers: int, precision: str
+    ) -> None:
         data, self.device, self.precision = parts.datamodule, parts.training.device, precision
         self.count: int = parts.config["trainer"]["max_epochs"]
         self.steps = self.count * (len(data.rows) // data.batch_size)
@@ -67,7 +67,7 @@ class Loop:
             Pictures(data.train_images.stack[data.rows], views),  # pyright: ignore[reportOptionalSubscript]
             batch_size=data.batch_size,
             shuffle=True,
-            num_workers=WORKERS,
+            num_workers=workers,
             drop_last=True,
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator().manual_seed(parts.config["seed"]),
@@ -92,18 +92,18 @@ class Loop:
             return projector(backbone(image.to(self.device)).pooled).float()
 
 
-def lightly(parts: Experiment, precision: str) -> Loop:
+def lightly(parts: Experiment, workers: int, precision: str) -> Loop:
     """The PyTorch example of lightly's documentation, without changes: a constant rate, no momentum, no decay."""
     data = parts.config["data"]
     normalize = {"mean": data["mean"], "std": data["std"]}
     views = SimCLRTransform(input_size=data["size"], gaussian_blur=0.0, normalize=normalize)
-    loop = Loop(parts, lambda dim: SimCLRProjectionHead(dim, dim, 128), views, precision)
+    loop = Loop(parts, lambda dim: SimCLRProjectionHead(dim, dim, 128), views, workers, precision)
     return loop.learn(NTXentLoss(), torch.optim.SGD(loop.network.parameters(), lr=0.06), lambda step: 1.0)
 
 
-def solo(parts: Experiment, precision: str) -> Loop:
+def solo(parts: Experiment, workers: int, precision: str) -> Loop:
     """The settings of solo-learn's scripts for SimCLR on CIFAR; the warm-up is ten epochs, at most a tenth of all."""
-    loop = Loop(parts, solo_projector, solo_views(parts.config["data"]), precision)
+    loop = Loop(parts, solo_projector, solo_views(parts.config["data"]), workers, precision)
     decay = 1e-4
     optimizer = create_optimizer_v2(
         param_groups_weight_decay(loop.network, decay),

@@ -14,6 +14,7 @@ Writes race.csv (what was measured), race.json (the table, and where it is from)
 import argparse
 import json
 import logging
+import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -41,8 +42,8 @@ BANK = 10_000  # training images whose labels vote
 class Field:
     """What all runs have in common: the choices of an experiment, and its images, decoded once."""
 
-    def __init__(self, choices: Sequence[str], same_precision: bool) -> None:
-        self.choices, self.same_precision = choices, same_precision
+    def __init__(self, choices: Sequence[str], workers: int, same_precision: bool) -> None:
+        self.choices, self.workers, self.same_precision = choices, workers, same_precision
         parts = experiment(*choices, "trainer.max_epochs=1")
         parts.datamodule.setup()
         self.train, self.test = parts.datamodule.train_images, parts.datamodule.test_images
@@ -52,8 +53,8 @@ class Field:
         parts = self._parts(run, seed)
         mixed = parts.training.mixed
         if run.name == REFERENCE:
-            return lightly(parts, mixed if self.same_precision else "32-true")
-        return solo(parts, mixed) if run.name == "solo-learn" else Lab(parts)
+            return lightly(parts, self.workers, mixed if self.same_precision else "32-true")
+        return solo(parts, self.workers, mixed) if run.name == "solo-learn" else Lab(parts)
 
     def _parts(self, run: Run, seed: int) -> Experiment:
         parts = experiment(*self.choices, f"trainer.max_epochs={run.epochs}", f"seed={seed}", *run.overrides)
@@ -82,9 +83,9 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     log_to(None, logging.WARNING)
     with one_line_errors(), files(options) as data:
-        field = Field([*data, *settings(options)], options.precision == "same")
+        field = Field([*data, *settings(options)], options.workers, options.precision == "same")
         runs = entered(field, options.ours, Lengths(options.epochs, options.minutes, options.shares))
-        points = [point for seed in options.seeds for point in race(field, runs, seed, options.looks)]
+        points = [shown(point) for seed in options.seeds for point in race(field, runs, seed, options.looks)]
     report = rows(points, options.levels)
     options.out.mkdir(parents=True, exist_ok=True)
     save(points, options.out / "race.csv")
@@ -109,6 +110,7 @@ def arguments() -> argparse.Namespace:
     add("--shares", type=float, nargs="*", default=[0.2, 0.5, 1.0], help="of lightly's time, for further runs of ours")
     add("--backbone", default="resnet_tiny", choices=["resnet_tiny", "resnet18"])
     add("--batch", type=int, default=256)
+    add("--workers", type=int, default=len(os.sched_getaffinity(0)), help="of a DataLoader; without it, one per core")
     add("--seeds", type=int, nargs="+", default=[0])
     add("--ours", nargs="+", default=[""], help="the overrides of each contestant of ours, in one word; '': defaults")
     add("--precision", default="documented", choices=["documented", "same"], help="same: bf16 for lightly too")
@@ -141,9 +143,9 @@ def settings(options: argparse.Namespace) -> list[str]:
 
 
 def entered(field: Field, ours: Sequence[str], lengths: Lengths) -> list[Run]:
-    """Equal epochs for everyone, and ours at shares of lightly's time, as the pace of each predicts it."""
-    own = [Run(f"ours {overrides}".strip(), 2, overrides.split()) for overrides in ours]
-    theirs = pace(field, Run(REFERENCE, 2))
+    """Equal epochs for everyone, and ours at shares of lightly's time, as one epoch of each predicts it."""
+    own = [Run(f"ours {overrides}".strip(), 1, overrides.split()) for overrides in ours]
+    theirs = pace(field, Run(REFERENCE, 1))
     epochs = max(1, round(60 * lengths.minutes / theirs)) if lengths.minutes else lengths.epochs
     runs = [Run(REFERENCE, epochs), Run("solo-learn", epochs)]
     for run in own:
@@ -154,9 +156,8 @@ def entered(field: Field, ours: Sequence[str], lengths: Lengths) -> list[Run]:
 
 
 def pace(field: Field, run: Run) -> float:
-    """Seconds of a second epoch, in which nothing starts up."""
+    """Seconds of one epoch."""
     with closing(field.contestant(run, seed=0).epochs()) as epochs:
-        next(epochs)
         began = now(field.device)
         next(epochs)
         return now(field.device) - began
@@ -181,6 +182,13 @@ def race(field: Field, runs: Sequence[Run], seed: int, looks: int) -> Iterator[P
             latest[i] = latest[i]._replace(epoch=latest[i].epoch + 1, seconds=seconds)
             if latest[i].epoch in looked_at(runs[i].epochs, looks):
                 yield latest[i]._replace(accuracy=field.accuracy(contestants[i].backbone))
+
+
+def shown(point: Point) -> Point:
+    """The point, which is also printed as soon as it is there."""
+    accuracies = ", ".join(f"{accuracy:.1f} % (k={k})" for k, accuracy in zip(KS, point.accuracy, strict=True))
+    print(f"{point.name}: epoch {point.epoch} of {point.epochs}, {point.seconds:.1f} s, {accuracies}", flush=True)
+    return point
 
 
 def looked_at(epochs: int, looks: int) -> set[int]:
