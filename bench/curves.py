@@ -103,15 +103,19 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Ratios to lightly's time first; of levels the ratio, or – where lightly does not reach them, and the seconds."""
+    """Ratios to lightly's time first; of levels the ratio and the seconds; –: not reached."""
     levels = list(rows[0]["levels"])
     head = ["run", "epochs", f"{REFERENCE}'s accuracy in", *COLUMNS[1:], "precision", *levels]
     lines = [head, ["---"] * len(head)]
     for row in rows:
         cells = [_number(row[column], 1 if column.startswith(("k=", "seconds")) else 2) for column in COLUMNS]
-        times = [f"{_number(t['ratio'], 2)} ({_number(t['seconds'], 0)} s)" for t in row["levels"].values()]
+        times = [_time(**time) for time in row["levels"].values()]
         lines.append([row["run"], str(row["epochs"]), *cells, row["precision"], *times])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _time(ratio: float | None, seconds: float | None) -> str:
+    return "–" if seconds is None else f"{_number(ratio, 2)} ({seconds:.0f} s)"
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -84,7 +84,9 @@ def main() -> None:
     log_to(None, logging.WARNING)
     with one_line_errors(), files(options) as data:
         field = Field([*data, *settings(options)], options.workers, options.precision == "same")
-        runs = entered(field, options.ours, Lengths(options.epochs, options.minutes, options.shares))
+        once = [Run(REFERENCE, 1), *(Run(f"ours {words}".strip(), 1, words.split()) for words in options.ours)]
+        paces = [pace(field, run) for run in once]
+        runs = entered(once[1:], paces, Lengths(options.epochs, options.minutes, options.shares))
         points = [shown(point) for seed in options.seeds for point in race(field, runs, seed, options.looks)]
     report = rows(points, options.levels)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -142,15 +144,19 @@ def settings(options: argparse.Namespace) -> list[str]:
     return [f"backbone={options.backbone}", f"data.batch_size={options.batch}", *silent]
 
 
-def entered(field: Field, ours: Sequence[str], lengths: Lengths) -> list[Run]:
-    """Equal epochs for everyone, and ours at shares of lightly's time, as one epoch of each predicts it."""
-    own = [Run(f"ours {overrides}".strip(), 1, overrides.split()) for overrides in ours]
-    theirs = pace(field, Run(REFERENCE, 1))
+def entered(ours: Sequence[Run], paces: Sequence[float], lengths: Lengths) -> list[Run]:
+    """Equal epochs for everyone, and ours at shares of lightly's time.
+
+    Args:
+        ours: the lab's contestants.
+        paces: seconds per epoch, of lightly and then of each of ours.
+        lengths: of the runs.
+    """
+    theirs, *own = paces
     epochs = max(1, round(60 * lengths.minutes / theirs)) if lengths.minutes else lengths.epochs
     runs = [Run(REFERENCE, epochs), Run("solo-learn", epochs)]
-    for run in own:
-        relative = theirs / pace(field, run)
-        budgets = {max(1, round(share * epochs * relative)) for share in lengths.shares}
+    for run, seconds in zip(ours, own, strict=True):
+        budgets = {max(1, round(share * epochs * theirs / seconds)) for share in lengths.shares}
         runs += [run._replace(epochs=length) for length in sorted({epochs, *budgets})]
     return runs
 

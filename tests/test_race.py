@@ -41,10 +41,12 @@ def field(race: Any) -> Any:
 def test_everyone_is_trained_and_the_table_and_the_plot_are_written(
     race: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sizes = {"images": "220", "test": "50", "epochs": "2", "batch": "32", "workers": "0", "looks": "2", "shares": "0.4"}
+    sizes = {"images": "220", "test": "50", "epochs": "2", "batch": "32", "workers": "0", "looks": "2"}
     given = [word for name, value in sizes.items() for word in (f"--{name}", value)]
     ours = ["", "optim=sgd optim.lr=0.1"]
-    monkeypatch.setattr(sys, "argv", ["race", *given, "--ours", *ours, "--levels", "1", "99", "--out", str(tmp_path)])
+    monkeypatch.setattr(
+        sys, "argv", ["race", *given, "--ours", *ours, "--shares", "--levels", "1", "99", "--out", str(tmp_path)]
+    )
     race.main()
     with (tmp_path / "race.csv").open() as lines:
         found = list(csv.DictReader(lines))
@@ -62,7 +64,9 @@ def test_everyone_is_trained_and_the_table_and_the_plot_are_written(
     assert [(row["run"], str(row["epochs"])) for row in report] == list(curves)
     assert report[0]["whole run"] == 1
     assert all(row["levels"]["99 %"]["seconds"] is None for row in report)
-    assert capsys.readouterr().out.count("\n| ") == len(report) + 1
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert len(table) == len(report) + 2
+    assert table[2].startswith("| lightly | 2 | ")
     assert (tmp_path / "race.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -140,6 +144,17 @@ def test_ratios_are_means_over_seeds_and_none_where_a_seed_fails(race: Any) -> N
     assert (ours["k=20"], ours["k=200"]) == (60, 59)
     assert ours["levels"]["30 %"] == {"ratio": pytest.approx((10 / 50 + 20 / 100) / 2), "seconds": 15}
     assert ours["levels"]["60 %"] == {"ratio": None, "seconds": None}
+
+
+def test_shares_of_lightlys_time_become_epochs(race: Any) -> None:
+    ours = [race.Run("ours", 1), race.Run("ours optim=muon", 1, ["optim=muon"])]
+    runs = race.entered(ours, [60.0, 20.0, 120.0], race.Lengths(10, None, [0.2, 0.5]))
+    assert [(run.name, run.epochs) for run in runs] == [
+        *[("lightly", 10), ("solo-learn", 10), ("ours", 6), ("ours", 10), ("ours", 15)],
+        *[("ours optim=muon", 1), ("ours optim=muon", 2), ("ours optim=muon", 10)],
+    ]
+    assert runs[-1].overrides == ["optim=muon"]
+    assert [run.epochs for run in race.entered(ours[:1], [60.0, 20.0], race.Lengths(10, 3.0, [1.0]))] == [3, 3, 3, 9]
 
 
 def test_evaluations_are_evenly_spaced_and_the_last_epoch_is_one(race: Any) -> None:
