@@ -48,7 +48,8 @@ class Optim(NamedTuple):
         if not isinstance(self.lr, Mapping):
             return self
         if set(self.lr) != {*get_args(Family)}:
-            raise UserError(f"optim.lr={dict(self.lr)}: give one number, or one each for {' and '.join(get_args(Family))}")
+            families = " and ".join(get_args(Family))
+            raise UserError(f"optim.lr={dict(self.lr)}: give one number, or one each for {families}")
         return self._replace(lr=self.lr["convolution" if convolutional else "attention"])
 
     def peak(self, batch: int) -> float:

@@ -69,6 +69,17 @@ def test_groups_keep_rates_of_their_own() -> None:
     assert (first["lr"], second["lr"], first["momentum"], second["weight_decay"]) == (0.5, 2.0, 0.8, 0.1)
 
 
+def test_a_rate_for_each_family_of_networks_becomes_one() -> None:
+    optim = Optim("muon", lr={"convolution": 0.4, "attention": 0.1}, weight_decay=0.0, scaling="none")
+    assert optim.suited(convolutional=True).peak(256) == 0.4
+    assert optim.suited(convolutional=False).peak(256) == 0.1
+    assert optim._replace(lr=0.3).suited(convolutional=False).lr == 0.3
+    with pytest.raises(UserError, match="give one number here"):
+        optim.peak(256)
+    with pytest.raises(UserError, match="one each for convolution and attention"):
+        optim._replace(lr={"convolution": 0.4}).suited(convolutional=True)
+
+
 def test_a_constant_part_keeps_the_peak_rate() -> None:
     optim = Optim("sgd", lr=1.0, weight_decay=0.1, scaling="none", warmup=0.0, constant=["predictor"])
     optimizer = optim.build({"encoder": nn.Linear(2, 2), "predictor": nn.Linear(2, 2)}, 256)
