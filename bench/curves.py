@@ -147,5 +147,5 @@ def draw(points: Sequence[Point], file: Path) -> None:
     for k, over in zip(KS, axes, strict=True):
         over[0].set(xlabel="seconds of training", ylabel=f"kNN accuracy, k={k}, %")
         over[1].set(xlabel="epochs")
-    axes[0, 1].legend(fontsize="small")
+    axes[1, 1].legend(fontsize="small", loc="lower right")
     figure.savefig(file, dpi=120)
