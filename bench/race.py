@@ -156,7 +156,7 @@ def entered(ours: Sequence[Run], paces: Sequence[float], lengths: Lengths) -> li
     epochs = max(1, round(60 * lengths.minutes / theirs)) if lengths.minutes else lengths.epochs
     runs = [Run(REFERENCE, epochs), Run("solo-learn", epochs)]
     for run, seconds in zip(ours, own, strict=True):
-        budgets = {max(1, round(share * epochs * theirs / seconds)) for share in lengths.shares}
+        budgets = {max(1, int(share * epochs * theirs / seconds + 1e-6)) for share in lengths.shares}
         runs += [run._replace(epochs=length) for length in sorted({epochs, *budgets})]
     return runs
 
