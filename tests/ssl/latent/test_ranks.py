@@ -76,7 +76,7 @@ def walk() -> dict[str, Any]:
     transformed = FeatureTransform(dimensions="both")(offered)
     z = share(torch.randn(IMAGES, DIM, generator=torch.Generator().manual_seed(9), dtype=torch.float64))
     z.requires_grad_()
-    white = Whiten(2, 1e-3, DIM, IMAGES)(Step.of({0: z}, {1: step(0).k[1]})).q[0]
+    white = Whiten(2, 1e-3, dim=DIM, batch_size=IMAGES)(Step.of({0: z}, {1: step(0).k[1]})).q[0]
     (white * step(1).q[0]).sum().backward()
     return {
         "hallucinated": hallucinate(),
