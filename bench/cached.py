@@ -1,4 +1,4 @@
-"""What trainer.cached_batch saves and costs: the peak memory and the time of a training step by the size of chunks.
+"""Peak memory and time of a training step by the size of the chunks of trainer.cached_batch.
 
     python -m bench.cached [--backbone resnet18] [--batch 1024] [--chunks 512 256 128 64] [--rounds 3]
 

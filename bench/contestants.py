@@ -1,4 +1,4 @@
-"""Who races: SimCLR as lightly and solo-learn document it, in a loop over a DataLoader, and this lab's own trainer."""
+"""The contestants of the race: SimCLR as lightly and solo-learn document it, and this lab's own trainer."""
 
 import math
 import tempfile
@@ -25,7 +25,7 @@ Views = Callable[[Image.Image], list[Tensor]]
 
 
 class Contestant(Protocol):
-    """What is trained."""
+    """A network in training."""
 
     backbone: nn.Module
     precision: str

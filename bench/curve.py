@@ -54,7 +54,7 @@ def composed(choices: list[str], epochs: int) -> Experiment:
 
 
 def fit(parts: Experiment, steps: int, callbacks: list[pl.Callback]) -> dict[int, dict[str, Any]]:
-    """What was logged, by step."""
+    """The logged rows, by step."""
     with tempfile.TemporaryDirectory() as folder:
         trainer = parts.training.trainer(Path(folder), steps, callbacks, [])
         trainer.fit(parts.module, datamodule=parts.datamodule)

@@ -1,4 +1,4 @@
-"""How far the gradient of a loss is from that of its reference code, where both have the same value.
+"""Relative differences of gradients from those of the reference code, where both have the same value.
 
 python -m bench.departures
 

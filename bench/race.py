@@ -40,7 +40,7 @@ BANK = 10_000  # training images whose labels vote
 
 
 class Field:
-    """What all runs have in common: the choices of an experiment, and its images, decoded once."""
+    """The common part of all runs: the choices of an experiment, and its images, decoded once."""
 
     def __init__(self, choices: Sequence[str], workers: int, same_precision: bool) -> None:
         self.choices, self.workers, self.same_precision = choices, workers, same_precision
@@ -71,7 +71,7 @@ class Field:
 
 
 class Lengths(NamedTuple):
-    """How long runs are: epochs of everyone or minutes of lightly's, and shares of its time."""
+    """The lengths of runs: epochs of everyone or minutes of lightly's, and shares of its time."""
 
     epochs: int
     minutes: float | None

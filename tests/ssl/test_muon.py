@@ -13,7 +13,7 @@ MUON = Optim("muon", lr=0.1, weight_decay=0.01, momentum=0.9, scaling="none")
 
 
 def kinds(part: nn.Module) -> dict[str, str]:
-    """How every parameter moves, by its name."""
+    """The rule by which every parameter moves, by its name."""
     found = {}
     for group in MUON.build({"encoder": part}, 256).param_groups:
         rate = group["fallback_lr_scale"] * group["lr"]
@@ -55,7 +55,7 @@ def test_every_parameter_moves_by_one_rule() -> None:
 
 
 def stepped(weight: Tensor, gradient: Tensor) -> Tensor:
-    """How far a weight has moved in a first step without decay."""
+    """The difference that a first step without decay makes to a weight."""
     layer = nn.ParameterList([nn.Parameter(weight.clone())])
     layer[0].grad = gradient.clone()
     MUON._replace(weight_decay=0.0).build({"encoder": layer}, 256).step()

@@ -55,7 +55,7 @@ def test_supcon_equals_its_definition_for_any_number_of_views(seed, label, views
 
 
 def test_every_crop_has_all_targets_of_its_image_in_one_denominator():
-    """Of small crops, too, which are no targets."""
+    """Small crops, too, which are no targets."""
     z, label = normalize(normal(4, 5, 3), dim=-1), [0, 1, 0, 2, -1]
     batch = Batch.of(torch.zeros(5, 3, 0, 0, dtype=torch.uint8), label=torch.tensor(label))
     value = SupCon(SameLabel(), 0.3)(Step.of(dict(enumerate(z)), {0: z[0], 1: z[1]}, batch)).total
