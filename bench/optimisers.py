@@ -12,6 +12,7 @@ import csv
 import itertools
 import tempfile
 import time
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,7 +55,7 @@ LOSSES: dict[str, tuple[str, ...]] = {  # an experiment, at a size for minutes
     "byol": (*TEACHER, "predictor.hidden=512"),
     "simsiam": (*WIDE, "predictor.hidden=512"),
     "mocov2": (*TEACHER, *QUEUE),
-    "dino": (*TEACHER, "head.prototypes=256", "head.frozen_epochs=0.5", "loss.warmup_epochs=2"),
+    "dino": (*TEACHER, "head.prototypes=256", "head.frozen_epochs=0.5", "loss.warmup_epochs=2.0"),
     "swav": (*QUEUE, "latent.queue.from_epoch=1", "head.prototypes=256", "head.frozen_epochs=0.5"),
     "supcon": (),
     "amcl_simclr": (),
@@ -164,7 +165,7 @@ def table(found: list[dict[str, str]]) -> str:
     optimisers = list(dict.fromkeys(row["optimiser"] for row in found))
     setting = ("data", "backbone", "loss", "steps", "seed")
     lines = [f"| {' | '.join([*setting, *optimisers])} |", "|---" * (len(setting) + len(optimisers)) + "|"]
-    key = lambda row: tuple(row[name] for name in setting)  # noqa: E731
+    key = itemgetter(*setting)
     for which in dict.fromkeys(map(key, found)):
         cells = []
         for optimiser in optimisers:

@@ -1,6 +1,6 @@
-"""Random embeddings, and steps over them."""
+"""Random embeddings, steps over them, and the value and gradient of a loss there."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,3 +16,9 @@ def siamese(z: Tensor | Sequence[Tensor], **known: Any) -> Step:
     """Of views that are queries and targets both."""
     views = dict(enumerate(z))
     return Step.of(views, views, **known)
+
+
+def value_and_gradient(loss: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tensor, Tensor]:
+    z = z.clone().requires_grad_()
+    value = loss(z)
+    return value.detach(), torch.autograd.grad(value, z)[0]

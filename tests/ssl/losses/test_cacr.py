@@ -1,6 +1,6 @@
 import pytest
 import torch
-from embeddings import normal, siamese
+from embeddings import normal, siamese, value_and_gradient
 from sslab.ssl.errors import UserError
 from sslab.ssl.losses.cacr import CACR
 from sslab.ssl.losses.infonce import InfoNCE
@@ -66,15 +66,11 @@ def test_with_a_queue_every_view_repels_alike(views):
     def expected(z: Tensor) -> Tensor:
         return by_loops(normalize(z, dim=-1), k, memory, 1.0, 2.0)
 
-    results = []
-    for value in (ours, expected):
-        x = z.clone().requires_grad_()
-        total = value(x)
-        results.append((total.detach(), *torch.autograd.grad(total, x)))
-    torch.testing.assert_close(results[0], results[1], rtol=1e-12, atol=1e-12)
+    results = (value_and_gradient(value, z) for value in (ours, expected))
+    torch.testing.assert_close(*results, rtol=1e-12, atol=1e-12)
 
 
-def test_queries_that_are_not_targets_repel_in_both_directions(golden):
+def test_queries_that_are_not_targets_repel_in_both_directions():
     """With a teacher of its own no direction can stand for the other one."""
     q, k = normal(2, 6, 4), normal(2, 6, 4, seed=1)
     both = CACR()(Step.of({0: q[0], 1: q[1]}, {0: k[0], 1: k[1]})).terms["repulsion"]

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from embeddings import normal, siamese
+from embeddings import normal, siamese, value_and_gradient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sslab.ssl.errors import UserError
@@ -109,12 +109,8 @@ def test_small_crops_have_the_same_crop_of_other_images_as_negatives():
     def ours(z: Tensor) -> Tensor:
         return GroCo(k_neg=3)(Step.of(dict(enumerate(z)), {0: z[0], 1: z[1]})).total
 
-    results = []
-    for value in (ours, by_loops):
-        x = z.clone().requires_grad_()
-        total = value(x)
-        results.append((total.detach(), *torch.autograd.grad(total, x)))
-    torch.testing.assert_close(results[0], results[1], rtol=1e-12, atol=1e-12)
+    results = (value_and_gradient(value, z) for value in (ours, by_loops))
+    torch.testing.assert_close(*results, rtol=1e-12, atol=1e-12)
 
 
 def test_targets_are_constants(golden):

@@ -1,8 +1,6 @@
-from collections.abc import Callable
-
 import pytest
 import torch
-from embeddings import normal
+from embeddings import normal, value_and_gradient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sslab.ssl.errors import UserError
@@ -32,12 +30,6 @@ def supcon_by_loops(z: Tensor, label: list[int], temperature: float) -> Tensor:
         positives = torch.stack([logit for logit, j in others if j == i or label[j] == label[i] >= 0])
         losses.append(denominator - positives.mean())
     return torch.stack(losses).mean()
-
-
-def value_and_gradient(loss: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tensor, Tensor]:
-    z = z.clone().requires_grad_()
-    value = loss(z)
-    return value.detach(), torch.autograd.grad(value, z)[0]
 
 
 def test_golden_of_supcon(golden):
