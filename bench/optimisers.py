@@ -12,15 +12,18 @@ import csv
 import itertools
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytorch_lightning as pl
 import torch
 from sslab.eval.extract import extract
 from sslab.eval.knn import knn
 from sslab.eval.linear import RECIPE, probe
 from sslab.eval.protocols.usable import usable
+from sslab.ssl.build import Experiment
 
 from .lab import experiment
 
@@ -62,7 +65,6 @@ LOSSES: dict[str, tuple[str, ...]] = {  # an experiment, at a size for minutes
     "mv_dhel": (),
 }
 FIELDS = ("data", "backbone", "loss", "optimiser", "rate", "steps", "seed")
-MEASURED = ("knn", "linear", "loss_value", "seconds")
 
 
 class Run(NamedTuple):
@@ -102,7 +104,7 @@ def main() -> None:
         for rate in options.rates or RATES[optimiser]:
             run = Run(options.data, options.backbone, loss, optimiser, rate, options.steps, seed)
             if tuple(map(str, run)) not in done:
-                append(options.out, run, measure(run, data))
+                append(options.out, run._asdict(), train_and_measure(experiment(*run.choices(data))))
 
 
 def arguments() -> argparse.Namespace:
@@ -120,14 +122,13 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure(run: Run, data: list[str]) -> dict[str, float]:
-    """Train, and measure the frozen backbone by kNN (k=20) and by a linear probe."""
-    parts = experiment(*run.choices(data))
-    began = time.perf_counter()
+def train_and_measure(parts: Experiment, callbacks: Sequence[pl.Callback] = ()) -> dict[str, float]:
+    """Accuracies of the trained and frozen backbone by kNN (k=20) and a linear probe, in percent; and CPU seconds."""
+    began = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
-        trainer = parts.training.trainer(Path(folder), run.steps, [], [])
+        trainer = parts.training.trainer(Path(folder), parts.module.total_steps, [*callbacks], [])
         trainer.fit(parts.module, datamodule=parts.datamodule)
-        seconds = time.perf_counter() - began
+        seconds = time.process_time() - began
         loss = float(trainer.callback_metrics.get("loss", torch.nan))
     parts.datamodule.setup("test")
     images = (parts.datamodule.real_images, parts.datamodule.test_images)
@@ -137,7 +138,7 @@ def measure(run: Run, data: list[str]) -> dict[str, float]:
         usable(extract(network, some, parts.module.plain_view, device, precision=precision)) for some in images
     )
     (voted,) = knn(bank, test, [20], [0.07]).values()
-    logits = probe(bank, test, run.seed, RECIPE).logits
+    logits = probe(bank, test, parts.config["seed"], RECIPE).logits
     accuracies = {"knn": voted, "linear": logits.argmax(1)}
     right = {name: 100 * (found == test.label).double().mean().item() for name, found in accuracies.items()}
     return {**right, "loss_value": loss, "seconds": seconds}
@@ -150,14 +151,15 @@ def rows(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(lines))
 
 
-def append(file: Path, run: Run, found: dict[str, float]) -> None:
+def append(file: Path, run: Mapping[str, Any], found: Mapping[str, float]) -> None:
+    """Write a row of a run and what was measured of it, and print it."""
     new = not file.exists()
     with file.open("a") as lines:
         writer = csv.writer(lines)
         if new:
-            writer.writerow([*FIELDS, *MEASURED])
-        writer.writerow([*run, *(f"{found[name]:.2f}" for name in MEASURED)])
-    print(*run, *(f"{name} {found[name]:.1f}" for name in MEASURED), flush=True)
+            writer.writerow([*run, *found])
+        writer.writerow([*run.values(), *(f"{number:.2f}" for number in found.values())])
+    print(*run.values(), *(f"{name} {number:.1f}" for name, number in found.items()), flush=True)
 
 
 def table(found: list[dict[str, str]]) -> str:

@@ -105,6 +105,9 @@ def build_module(config: Config, datamodule: DataModule, training: Training, vie
         config=config,
     )
     rehearse(module, q, k, side, facts["batch_size"], facts["classes"])
+    for part in module.modules():
+        if isinstance(part, Encoder):  # the trained one, and that of a teacher of its own
+            part.compiled = training.compile
     return module
 
 

@@ -22,12 +22,12 @@ class Encoder(nn.Module):
 
     Views go through one by one where the network has batch statistics, as the papers do; else views of one size
     are joined into one pass. With `chunk` at most that many images of a pass are in the backbone at a time; the head
-    always sees all of them.
+    always sees all of them. `compiled` may be set later: the backbone then runs as torch.compile translates it.
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module, chunk: int | None = None) -> None:
         super().__init__()
-        self.backbone, self.head, self.chunk = backbone, head, chunk
+        self.backbone, self.head, self.chunk, self.compiled = backbone, head, chunk, False
 
     def forward(self, views: dict[int, View]) -> dict[int, Encoded]:
         encoded: dict[int, Encoded] = {}
@@ -38,7 +38,10 @@ class Encoder(nn.Module):
         return {v: encoded[v] for v in views}
 
     def _encode(self, image: Tensor) -> Encoded:
-        features = in_chunks(self.backbone, image, self.chunk) if self.chunk else self.backbone(image)
+        if self.chunk:
+            features = in_chunks(self.backbone, image, self.chunk)
+        else:
+            features = _compiled(self.backbone, image) if self.compiled else self.backbone(image)
         return Encoded(features, self.head(features))
 
     def _passes(self, views: dict[int, View]) -> list[list[int]]:
@@ -48,6 +51,12 @@ class Encoder(nn.Module):
         for v, view in views.items():
             sizes.setdefault(view.image.shape, []).append(v)
         return list(sizes.values())
+
+
+@torch.compile
+def _compiled(network: nn.Module, image: Tensor) -> Features:
+    """The network as one program; another is compiled for every network, mode and, at first, size of images."""
+    return network(image)
 
 
 def _split(joined: Encoded, count: int) -> list[Encoded]:

@@ -1,5 +1,6 @@
 """The one training step that every method shares."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -49,7 +50,7 @@ class Module(pl.LightningModule):
         # Such as prototypes that are not to move yet.
         self.watchful: list[Any] = [part for part in self.modules() if hasattr(part, "before_update")]
         self.step_record: Step | None = None
-        self.unchecked: tuple[int, Tensor, Tensor] | None = None  # step, loss and rows not yet looked at
+        self.unchecked: list[tuple[int, Tensor, Tensor]] = []  # steps, losses and rows not yet looked at
 
     @property
     def backbone(self) -> nn.Module:
@@ -60,7 +61,8 @@ class Module(pl.LightningModule):
         return self.global_step / self.total_steps
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        self.stop_if_not_finite()
+        if self.device.type == "cpu" or len(self.unchecked) >= self.log_every:
+            self.stop_if_not_finite()
         key = mix(self.seed, self.global_step, batch_index)
         torch.manual_seed(mix(key, self.global_rank))  # dropout, drop path
         with torch.no_grad():
@@ -69,7 +71,7 @@ class Module(pl.LightningModule):
         for part in self.latent:
             step = part(step)
         loss, terms = self.loss(step)
-        self.unchecked = self.global_step, loss.detach(), batch.row
+        self.unchecked.append((self.global_step, loss.detach(), batch.row))
         self.step_record = detached(step)
         if (self.global_step + 1) % self.log_every == 0:
             # A rank holds its share of the global loss; the mean over ranks is the loss.
@@ -105,15 +107,15 @@ class Module(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def stop_if_not_finite(self) -> None:
-        """Look at the previous loss: a step late, so that no device waits for it, but before anything is saved."""
-        if self.unchecked is None:
-            return
-        (step, loss, rows), self.unchecked = self.unchecked, None
-        if not torch.isfinite(loss):
-            raise UserError(
-                f"the loss is {loss.item()} at step {step} (rows {rows[:8].tolist()} …): the last good checkpoint is "
-                "kept; lower optim.lr, raise loss.temperature or set trainer.precision=32-true"
-            )
+        """Look at the losses since the last look: before anything is saved, and rarely where a device would wait."""
+        unchecked, self.unchecked = self.unchecked, []
+        values = torch.stack([loss for _, loss, _ in unchecked]).tolist() if unchecked else []
+        for value, (step, _, rows) in zip(values, unchecked, strict=True):
+            if not math.isfinite(value):
+                raise UserError(
+                    f"the loss is {value} at step {step} (rows {rows[:8].tolist()} …): the last good checkpoint is "
+                    "kept; lower optim.lr, raise loss.temperature or set trainer.precision=32-true"
+                )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.stop_if_not_finite()

@@ -13,7 +13,7 @@ from timm.optim import (
 from torch import nn
 
 from .errors import UserError
-from .muon import muon_groups
+from .muon import SharedMuon, muon_groups
 
 Family = Literal["convolution", "attention"]
 PARTS = ("encoder", "predictor", "latent", "loss")
@@ -88,12 +88,11 @@ class Optim(NamedTuple):
 
     def over(self, groups: list[dict[str, Any]], batch: int) -> torch.optim.Optimizer:
         """The optimiser of these groups of parameters, each of which may have a rate and a decay of its own."""
-        options = {"momentum": self.momentum} if self.name in ("sgd", "lars", "muon") else {}
+        options: dict[str, Any] = {"momentum": self.momentum} if self.name in ("sgd", "lars", "muon") else {}
+        options |= {"lr": self.peak(batch), "weight_decay": self.weight_decay, **self.options}
         if self.name == "muon":
-            groups = muon_groups(groups)
-        return create_optimizer_v2(
-            groups, opt=self.name, lr=self.peak(batch), weight_decay=self.weight_decay, **options, **self.options
-        )
+            return SharedMuon(muon_groups(groups), **options)
+        return create_optimizer_v2(groups, opt=self.name, **options)
 
     def set_decay(self, optimizer: Any, progress: float) -> None:
         """The weight decay at `progress`, for the groups that have one."""

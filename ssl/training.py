@@ -1,5 +1,7 @@
 """How a run is executed: hardware, precision, length, checkpoints; Lightning does the rest."""
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +31,7 @@ class Training(NamedTuple):
     max_epochs: int | None = None
     accumulate: int = 1
     cached_batch: int | None = None
+    compile: bool = False
     clip: float | None = None
     checkpoint_every: int = 200
     keep_every: int | None = None
@@ -42,6 +45,15 @@ class Training(NamedTuple):
         if (self.max_steps is None) == (self.max_epochs is None):
             raise UserError(
                 f"trainer.max_steps={self.max_steps} and trainer.max_epochs={self.max_epochs}: set one, the other null"
+            )
+        if self.compile and self.cached_batch is not None:
+            raise UserError(
+                f"trainer.compile=true and trainer.cached_batch={self.cached_batch}: chunks are computed twice by code "
+                "that torch.compile does not translate; choose one of the two"
+            )
+        if self.compile and not _compiler():
+            raise UserError(
+                "trainer.compile=true needs a C++ compiler, and CXX, g++ and clang++ name none: install one"
             )
         for name in COUNTS:
             value = getattr(self, name)
@@ -111,6 +123,11 @@ class Training(NamedTuple):
             return torch.cuda.is_bf16_supported(including_emulation=False)
         native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
         return native and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def _compiler() -> str | None:
+    """The C++ compiler that torch.compile finds."""
+    return next(filter(None, map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))), None)
 
 
 class _Checkpoint(ModelCheckpoint):
