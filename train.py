@@ -1,6 +1,6 @@
 """Compose → fit → evaluate; `python train.py --help` names what can be composed."""
 
-from sslab.ssl.launch import main
+from sslab.ssl.commands.train import main
 
 if __name__ == "__main__":
     main()

@@ -14,7 +14,8 @@ from lightly.loss import NTXentLoss
 from lightly.models.modules import SimCLRProjectionHead
 from lightly.transforms import SimCLRTransform
 from PIL import Image, ImageFilter
-from sslab.ssl.build import Experiment, make_backbone
+from sslab.ssl.experiment.build import Experiment
+from sslab.ssl.pretrained.of_run import make_backbone
 from timm.optim import create_optimizer_v2, param_groups_weight_decay
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from sslab.ssl.build import Experiment
+from sslab.ssl.experiment.build import Experiment
 
 from .lab import experiment, now
 

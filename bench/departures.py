@@ -8,13 +8,13 @@ Two views of 256 images in float64: the second is the first plus noise of the sa
 from collections.abc import Callable
 
 import torch
+from sslab.ssl.core.step import Step
 from sslab.ssl.latent.hallucinator import Hallucinator
 from sslab.ssl.latent.whiten import Whiten
+from sslab.ssl.losses.base.output import Output
 from sslab.ssl.losses.dclw import DCLW
 from sslab.ssl.losses.infonce import InfoNCE
-from sslab.ssl.losses.output import Output
 from sslab.ssl.losses.wmse import WMSE
-from sslab.ssl.step import Step
 from torch import Tensor, nn
 
 IMAGES, NOISE = 256, (0.1, 0.5, 2.0)

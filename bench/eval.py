@@ -19,7 +19,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sslab.eval.knn import knn
+from sslab.eval.features.store import FeatureStore
+from sslab.eval.neighbours.exact import load_faiss
+from sslab.eval.neighbours.knn import knn
+from sslab.eval.protocols.base import Protocol
 from sslab.eval.protocols.calibration import Calibration
 from sslab.eval.protocols.cluster import Cluster
 from sslab.eval.protocols.episodes import Episodes
@@ -29,10 +32,7 @@ from sslab.eval.protocols.knn import KNN
 from sslab.eval.protocols.linear import Linear
 from sslab.eval.protocols.linear_grid import LinearGrid
 from sslab.eval.protocols.logreg import Logreg
-from sslab.eval.protocols.protocol import Protocol
 from sslab.eval.protocols.retrieval import Retrieval
-from sslab.eval.search import load_faiss
-from sslab.eval.store import FeatureStore
 from torch import Tensor
 from torch.nn.functional import normalize
 

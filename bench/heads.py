@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 from sslab.heads.multi import MultiHead
-from sslab.ssl.module import Module
-from sslab.ssl.step import Batch, Features, Step, View
+from sslab.ssl.core.step import Batch, Features, Step, View
+from sslab.ssl.model.module import Module
 from torch import Tensor, nn
 
 from .lab import experiment, now

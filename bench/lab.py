@@ -7,8 +7,8 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
-from sslab.ssl.build import Experiment, build
-from sslab.ssl.run import log_to
+from sslab.ssl.core.run_folder import log_to
+from sslab.ssl.experiment.build import Experiment, build
 
 
 def experiment(*choices: str) -> Experiment:

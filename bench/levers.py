@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from sslab.ssl.build import Experiment
+from sslab.ssl.experiment.build import Experiment
 from timm.layers import PatchDropout
 from torch import Tensor
 

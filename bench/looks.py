@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Float
 from scipy.stats import spearmanr
 from sslab.datamodules.views.paired import Paired
-from sslab.ssl.foreground import Foreground
-from sslab.ssl.frozen import Frozen
+from sslab.ssl.core.step import Batch, View
 from sslab.ssl.latent.quality import compare
-from sslab.ssl.step import Batch, View
+from sslab.ssl.pretrained.foreground import Foreground
+from sslab.ssl.pretrained.frozen_encoder import Frozen
 from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.ops import roi_align

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
-from sslab.ssl.build import make
-from sslab.ssl.step import Batch, Step
+from sslab.ssl.config.make import make
+from sslab.ssl.core.step import Batch, Step
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 

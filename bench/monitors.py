@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from sslab.eval.monitors import Periodic
+from sslab.eval.monitors.periodic import Periodic
 
 from .lab import experiment, now
 

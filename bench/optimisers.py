@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from sslab.eval.extract import extract
-from sslab.eval.knn import knn
-from sslab.eval.linear import RECIPE, probe
-from sslab.eval.protocols.usable import usable
-from sslab.ssl.build import Experiment
+from sslab.eval.features.extract import extract
+from sslab.eval.neighbours.knn import knn
+from sslab.eval.probes.linear import RECIPE, probe
+from sslab.eval.protocols.validate import usable
+from sslab.ssl.experiment.build import Experiment
 
 from .lab import experiment
 

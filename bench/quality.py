@@ -13,12 +13,12 @@ import tempfile
 from pathlib import Path
 
 import torch
-from sslab.ssl.backbones import Backbone
-from sslab.ssl.build import Experiment
-from sslab.ssl.export import save_weights
-from sslab.ssl.foreground import Foreground
-from sslab.ssl.frozen import Frozen
-from sslab.ssl.step import Batch
+from sslab.ssl.core.step import Batch
+from sslab.ssl.experiment.build import Experiment
+from sslab.ssl.model.backbones import Backbone
+from sslab.ssl.model.weights import save_weights
+from sslab.ssl.pretrained.foreground import Foreground
+from sslab.ssl.pretrained.frozen_encoder import Frozen
 from torch import nn
 
 from .lab import experiment, now

@@ -24,12 +24,12 @@ from typing import NamedTuple
 
 import pyarrow.parquet as pq
 import torch
-from sslab.datamodules.parquet import found
-from sslab.eval.extract import extract
-from sslab.eval.knn import knn
-from sslab.ssl.build import Experiment
-from sslab.ssl.explain import one_line_errors
-from sslab.ssl.run import environment, log_to
+from sslab.datamodules.sources.parquet import found
+from sslab.eval.features.extract import extract
+from sslab.eval.neighbours.knn import knn
+from sslab.ssl.config.error_messages import one_line_errors
+from sslab.ssl.core.run_folder import environment, log_to
+from sslab.ssl.experiment.build import Experiment
 from torch import nn
 
 from .contestants import Contestant, Lab, lightly, solo

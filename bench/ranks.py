@@ -11,13 +11,13 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from sslab.ssl.distributed import rank, total, world
+from sslab.ssl.core.distributed import rank, total, world
+from sslab.ssl.core.step import Step
 from sslab.ssl.losses.barlow import BarlowTwins
 from sslab.ssl.losses.dclw import DCLW
 from sslab.ssl.losses.infonce import InfoNCE
 from sslab.ssl.losses.koleo import KoLeo
 from sslab.ssl.losses.vicreg import VICReg
-from sslab.ssl.step import Step
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from sslab.ssl.build import Experiment
+from sslab.ssl.experiment.build import Experiment
 
 from .lab import experiment, now
 

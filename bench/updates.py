@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from sslab.ssl.build import Experiment
+from sslab.ssl.experiment.build import Experiment
 from timm.optim.muon import Muon
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn

@@ -10,7 +10,7 @@ import kornia.augmentation as K
 import torch
 from sslab.datamodules.views.augment import Augment
 from sslab.datamodules.views.resample import Interpolation
-from sslab.ssl.step import Batch
+from sslab.ssl.core.step import Batch
 from torch import Tensor
 from torchvision.transforms import v2
 

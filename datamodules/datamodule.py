@@ -10,18 +10,18 @@ from jaxtyping import Int
 from lightning_fabric.utilities.data import suggested_max_num_workers
 from torch import Tensor
 
-from ..ssl.distributed import rank, world
-from ..ssl.draws import mix, permutation
-from ..ssl.errors import UserError
-from .bad import BadFiles
-from .generated import generated_images
-from .images import ImageSet, Source, Stack
-from .inflated import Inflated, copied
-from .order import SHUFFLED, Order, Rows
-from .partners import PairSource, Partners, generated_partners
-from .resident import Resident, UnevenSizes, bytes_needed, load, stand_ins
-from .sampler import Batches, whole_batches
-from .stream import Cropper, Crops, PairCropper, Stream
+from ..ssl.core.distributed import rank, world
+from ..ssl.core.draws import mix, permutation
+from ..ssl.core.errors import UserError
+from .loading.order import SHUFFLED, Order, Rows
+from .loading.resident import Resident, UnevenSizes, bytes_needed, load, stand_ins
+from .loading.sampler import Batches, whole_batches
+from .loading.stream import Cropper, Crops, PairCropper, Stream
+from .reading.bad_files import BadFiles
+from .reading.images import ImageSet, Source, Stack
+from .sources.generated import generated_images
+from .sources.inflated import Inflated, copied
+from .sources.partners import PairSource, Partners, generated_partners
 
 HOLD_OUT = 1  # keeps this permutation apart from the epochs'
 log = logging.getLogger(__name__)

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..ssl.distributed import rank
-from ..ssl.errors import UserError
-from .disk import Disk
-from .extract import Images, Pixels, PlainView, extract, known
-from .protocols.protocol import Protocol, Subject, Tuning
-from .results import Row, Score, table, write
-from .store import FeatureStore
+from ..ssl.core.distributed import rank
+from ..ssl.core.errors import UserError
+from .features.extract import Images, Pixels, PlainView, extract, known
+from .features.feature_cache import Disk
+from .features.store import FeatureStore
+from .protocols.base import Protocol, Subject, Tuning
+from .reports.results import Row, Score, table, write
 
 NOTHING = torch.arange(0)
 log = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..ssl.errors import UserError
-from ..ssl.step import Features
+from ..ssl.core.errors import UserError
+from ..ssl.core.step import Features
 
 Named = dict[str, Float[Tensor, "b ..."]]
 

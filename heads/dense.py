@@ -4,8 +4,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from ..ssl.errors import UserError
-from ..ssl.step import Features
+from ..ssl.core.errors import UserError
+from ..ssl.core.step import Features
 from .mlp import LastNorm, Norm, mlp
 
 EPSILON = 1e-6

@@ -5,8 +5,8 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..ssl.errors import UserError
-from ..ssl.step import Features
+from ..ssl.core.errors import UserError
+from ..ssl.core.step import Features
 
 Norm = Literal["batch", "layer", "none"]
 LastNorm = Literal["batch", "batch_scale", "batch_affine", "layer", "none"]

@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..ssl.errors import UserError
-from ..ssl.step import Features
+from ..ssl.core.errors import UserError
+from ..ssl.core.step import Features
 
 
 class MultiLinear(nn.Module):

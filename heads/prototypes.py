@@ -5,8 +5,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
-from ..ssl.errors import UserError
-from ..ssl.step import Features
+from ..ssl.core.errors import UserError
+from ..ssl.core.step import Features
 from .mlp import Activation, LastNorm, Norm, mlp
 
 

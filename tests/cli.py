@@ -28,7 +28,7 @@ class Cli:
         folder: Path,
         capsys: pytest.CaptureFixture[str],
         monkeypatch: pytest.MonkeyPatch,
-        program: str = "sslab.ssl.launch",
+        program: str = "sslab.ssl.commands.train",
     ) -> None:
         self.folder, self.capsys, self.monkeypatch, self.program = folder, capsys, monkeypatch, program
         monkeypatch.chdir(folder)

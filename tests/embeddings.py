@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from sslab.ssl.step import Step
+from sslab.ssl.core.step import Step
 from torch import Tensor
 
 

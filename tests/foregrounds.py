@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import torch
-from sslab.ssl.backbones import Backbone
-from sslab.ssl.export import save_weights
-from sslab.ssl.foreground import Foreground
-from sslab.ssl.frozen import Frozen
+from sslab.ssl.model.backbones import Backbone
+from sslab.ssl.model.weights import save_weights
+from sslab.ssl.pretrained.foreground import Foreground
+from sslab.ssl.pretrained.frozen_encoder import Frozen
 
 DIM = 128  # of its patches
 MEAN, STD = [0.4, 0.5, 0.6], [0.2, 0.3, 0.25]

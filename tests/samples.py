@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from sslab.datamodules.images import Stack
-from sslab.eval.store import FeatureStore
+from sslab.datamodules.reading.images import Stack
+from sslab.eval.features.store import FeatureStore
 from torch import Tensor
 
 

@@ -8,8 +8,8 @@ from cli import Cli
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf, open_dict
-from sslab.ssl.build import make
-from sslab.ssl.check import check
+from sslab.ssl.config.make import make
+from sslab.ssl.config.signature import check
 
 CONF = Path(__file__).parents[1] / "conf"
 ELSEWHERE = {"generator", "train_generator", "foreground", "protocol"}  # groups of other programs

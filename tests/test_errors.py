@@ -161,8 +161,8 @@ def test_folders_and_files_that_cannot_be_resumed(cli: Cli) -> None:
 
 
 def weights_of(cli: Cli, name: str) -> Path:
-    from sslab.ssl.backbones import Backbone
-    from sslab.ssl.export import save_weights
+    from sslab.ssl.model.backbones import Backbone
+    from sslab.ssl.model.weights import save_weights
 
     save_weights(Backbone(name).trunk, cli.folder / f"{name}.safetensors", {})
     return cli.folder / f"{name}.safetensors"
@@ -211,7 +211,7 @@ def test_a_package_that_is_not_installed(cli: Cli) -> None:
 
 
 def test_debug_shows_the_traceback(cli: Cli) -> None:
-    from sslab.ssl.errors import UserError
+    from sslab.ssl.core.errors import UserError
 
     with pytest.raises(UserError, match="offers the views"):
         cli(*SMALL, "target_views=[2]", "debug=true")

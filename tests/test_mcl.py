@@ -9,8 +9,8 @@ import pytest
 import torch
 import yaml
 from cli import Cli
-from sslab.ssl.build import trained_backbone
-from sslab.ssl.run import read
+from sslab.ssl.core.run_folder import read
+from sslab.ssl.pretrained.of_run import trained_backbone
 
 TINY = (
     "trainer=cpu",

@@ -13,7 +13,7 @@ from published import GENVIEW, NO_SOURCE, PUBLISHED, Schedule, Views
 from sslab.heads.branches import Branches, BranchPredictors
 from sslab.heads.multi import MultiLinear, MultiMLP
 from sslab.heads.prototypes import Prototypes
-from sslab.ssl.build import make
+from sslab.ssl.config.make import make
 from torch import nn
 
 EXPERIMENTS = Path(__file__).parents[1] / "conf" / "experiment"

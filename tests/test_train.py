@@ -52,7 +52,7 @@ def test_monitors_change_nothing(cli: Cli) -> None:
 
 def test_parts_that_share_nothing_do_not_move_each_others_start(cli: Cli) -> None:
     """The untrained backbone is one and the same whatever the loss, head or teacher."""
-    from sslab.ssl.build import make_backbone
+    from sslab.ssl.pretrained.of_run import make_backbone
 
     run = cli.run(*SHORT, "eval=none")
     config = yaml.safe_load((run / "config.yaml").read_text())

@@ -16,7 +16,7 @@ def warn_from(module: str, category: type[Warning]) -> list[str]:
 
 
 @pytest.mark.parametrize("category", [UserWarning, DeprecationWarning, FutureWarning, RuntimeWarning])
-@pytest.mark.parametrize("module", ["sslab.ssl.step", "sslab.datamodules.parquet", __name__])
+@pytest.mark.parametrize("module", ["sslab.ssl.core.step", "sslab.datamodules.sources.parquet", __name__])
 def test_warnings_of_this_package_are_errors(module: str, category: type[Warning]) -> None:
     with pytest.raises(category, match="text"):
         warn_from(module, category)

@@ -4,13 +4,13 @@ from typing import Any
 
 import samples
 import torch
-from sslab.datamodules.images import Stack
+from sslab.datamodules.reading.images import Stack
 from sslab.datamodules.views.augment import Augment
 from sslab.datamodules.views.plain import Plain
-from sslab.eval.protocols.protocol import Subject
-from sslab.eval.protocols.recipe import Recipe
-from sslab.ssl.backbones import Backbone
-from sslab.ssl.optim import Optim
+from sslab.eval.protocols.base import Subject
+from sslab.eval.protocols.finetune_recipe import Recipe
+from sslab.ssl.model.backbones import Backbone
+from sslab.ssl.model.optim import Optim
 
 SIDE = 8
 PLAIN = Plain(SIDE, [0.5] * 3, [0.25] * 3)

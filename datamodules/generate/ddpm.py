@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ...ssl.draws import mix
-from ...ssl.errors import UserError
-from ...ssl.step import Batch
+from ...ssl.core.draws import mix
+from ...ssl.core.errors import UserError
+from ...ssl.core.step import Batch
 from ..views.plain import Plain
 from .pipeline import diffusers
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from ...ssl.errors import UserError
+from ...ssl.core.errors import UserError
 from .fingerprint import fingerprint
 
 HIGHEST = 999  # of a thousand steps of diffusion, 0 being the first

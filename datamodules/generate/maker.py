@@ -9,9 +9,9 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
-from ...ssl.draws import mix
-from ..bad import BadFiles
-from ..images import BadImage, ImageSet
+from ...ssl.core.draws import mix
+from ..reading.bad_files import BadFiles
+from ..reading.images import BadImage, ImageSet
 from .request import Generator, Request
 
 

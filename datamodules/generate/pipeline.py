@@ -10,7 +10,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from ...ssl.errors import UserError
+from ...ssl.core.errors import UserError
 from .fingerprint import fingerprint
 
 INDEX = "model_index.json"  # diffusers writes it last, so a folder with it is whole

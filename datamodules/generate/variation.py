@@ -7,7 +7,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
-from ...ssl.errors import UserError
+from ...ssl.core.errors import UserError
 from .levels import Levels
 from .pipeline import Pipeline
 from .request import Request

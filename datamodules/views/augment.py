@@ -11,16 +11,16 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torchvision.transforms.v2.functional import solarize
 
-from ...ssl.draws import beta, mix, uniforms
-from ...ssl.errors import UserError
-from ...ssl.step import Batch, Crop, View
+from ...ssl.core.draws import beta, mix, uniforms
+from ...ssl.core.errors import UserError
+from ...ssl.core.step import Batch, Crop, View
 from . import crop
 from .blur import convolve, gaussian, kernel_side
-from .chosen import on_chosen
 from .colour import FACTOR
 from .jitter import DRAWS, EARLY, jitter, random_jitter
-from .limits import check
+from .masked_ops import on_chosen
 from .resample import Interpolation, resample, resample_one
+from .validate import check
 
 Number = float | int
 PerView = Number | Sequence[Number]

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .chosen import in_use
 from .colour import CONTRAST, FACTOR, blend, shift_hue
+from .masked_ops import in_use
 
 DRAWS = 10
 EARLY = 3  # as many blends can precede the hue

@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
 
-from ...ssl.draws import uniforms
-from ...ssl.errors import UserError
-from ...ssl.step import Batch, Crop, View
+from ...ssl.core.draws import uniforms
+from ...ssl.core.errors import UserError
+from ...ssl.core.step import Batch, Crop, View
 from .augment import Augment
+from .multi_source import Several
 from .plain import Number, Plain
-from .several import Several
 
 PICK = 3  # keeps these draws apart from the sources'
 

@@ -9,9 +9,9 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from ...ssl.step import Batch, Crop, View
-from .limits import check
+from ...ssl.core.step import Batch, Crop, View
 from .resample import Interpolation
+from .validate import check
 
 Number = float | int
 

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 
 from torch.nn.functional import pad
 
-from ..calibration import expected_calibration_error, temperature
-from ..linear import RECIPE, trial
-from ..metrics import accuracy
-from ..results import Row
-from ..store import FeatureStore
-from .protocol import Protocol, at_least
-from .usable import usable
+from ..features.store import FeatureStore
+from ..measures.calibration import expected_calibration_error, temperature
+from ..measures.classification import accuracy
+from ..probes.linear import RECIPE, trial
+from ..reports.results import Row
+from .base import Protocol, at_least
+from .validate import usable
 
 
 class Calibration(Protocol):

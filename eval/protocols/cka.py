@@ -7,13 +7,13 @@ from typing import Protocol, runtime_checkable
 
 from torch import nn
 
-from ...ssl.draws import mix, permutation
-from ...ssl.errors import UserError
-from ..cka import cka, debiased_cka
-from ..extract import PlainView, extract
-from ..results import Row
-from ..store import FeatureStore
-from .protocol import Subject, Tuning
+from ...ssl.core.draws import mix, permutation
+from ...ssl.core.errors import UserError
+from ..features.extract import PlainView, extract
+from ..features.store import FeatureStore
+from ..measures.cka import cka, debiased_cka
+from ..reports.results import Row
+from .base import Subject, Tuning
 
 FEWEST = 4  # images that debiased CKA needs
 

@@ -3,14 +3,14 @@
 import time
 from collections.abc import Iterator, Sequence
 
-from ...ssl.draws import mix
-from ...ssl.errors import UserError
-from ..clustering import agreement, majority, matched
-from ..kmeans import spherical_kmeans
-from ..results import Row
-from ..store import FeatureStore
-from .protocol import Protocol, accuracy, at_least
-from .usable import classes, usable
+from ...ssl.core.draws import mix
+from ...ssl.core.errors import UserError
+from ..features.store import FeatureStore
+from ..measures.clustering import agreement, majority, matched
+from ..neighbours.kmeans import spherical_kmeans
+from ..reports.results import Row
+from .base import Protocol, accuracy, at_least
+from .validate import classes, usable
 
 
 class Cluster(Protocol):

@@ -3,13 +3,13 @@
 import time
 from collections.abc import Iterator
 
-from ...ssl.draws import mix, permutation
-from ...ssl.errors import UserError
-from ..domain_gap import FOLDS, domain_gap
-from ..extract import Images, extract
-from ..results import Row
-from ..store import FeatureStore
-from .protocol import Subject, Tuning
+from ...ssl.core.draws import mix, permutation
+from ...ssl.core.errors import UserError
+from ..features.extract import Images, extract
+from ..features.store import FeatureStore
+from ..measures.domain_gap import FOLDS, domain_gap
+from ..reports.results import Row
+from .base import Subject, Tuning
 
 
 class DomainGap(Tuning):

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch.nn.functional import normalize
 
-from ...ssl.errors import UserError
-from ..prototypes import episodes
-from ..results import Row
-from ..store import FeatureStore
+from ...ssl.core.errors import UserError
+from ..features.store import FeatureStore
+from ..probes.nearest_mean import episodes
+from ..reports.results import Row
+from .base import Protocol
 from .measured import repeated
-from .protocol import Protocol
-from .usable import classes, usable
+from .validate import classes, usable
 
 log = logging.getLogger(__name__)
 

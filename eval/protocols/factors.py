@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Iterator, Mapping
 
-from ...ssl.errors import UserError
-from ..results import Row
-from ..store import FeatureStore
-from .protocol import Protocol, obstacle
+from ...ssl.core.errors import UserError
+from ..features.store import FeatureStore
+from ..reports.results import Row
+from .base import Protocol, obstacle
 
 Target = tuple[str, FeatureStore, FeatureStore]
 log = logging.getLogger(__name__)

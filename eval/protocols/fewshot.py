@@ -9,16 +9,16 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ...ssl.errors import UserError
-from ..fewshot import number_of_each
-from ..knn import knn
-from ..logreg import path
-from ..prototypes import nearest_mean
-from ..results import Row
-from ..store import FeatureStore
+from ...ssl.core.errors import UserError
+from ..features.store import FeatureStore
+from ..neighbours.knn import knn
+from ..probes.label_subsets import number_of_each
+from ..probes.logreg import path
+from ..probes.nearest_mean import nearest_mean
+from ..reports.results import Row
+from .base import Protocol
 from .measured import repeated
-from .protocol import Protocol
-from .usable import usable
+from .validate import usable
 
 PENALTY, TEMPERATURE = 1.0, 0.07  # for features of length 1
 Name = Literal["logreg", "knn", "prototype"]

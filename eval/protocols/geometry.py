@@ -11,14 +11,14 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ...ssl.draws import mix, permutation
-from ...ssl.errors import UserError
-from ..geometry import feature_std_ratio, tolerance, uniformity, uniformity_optimum
-from ..results import Row
-from ..spectrum import alpha_req, covariance_spectrum, participation_ratio, rankme
-from ..store import FeatureStore
-from .protocol import Protocol, at_least
-from .usable import finite
+from ...ssl.core.draws import mix, permutation
+from ...ssl.core.errors import UserError
+from ..features.store import FeatureStore
+from ..measures.geometry import feature_std_ratio, tolerance, uniformity, uniformity_optimum
+from ..measures.spectrum import alpha_req, covariance_spectrum, participation_ratio, rankme
+from ..reports.results import Row
+from .base import Protocol, at_least
+from .validate import finite
 
 Measure = Callable[[], Row]
 log = logging.getLogger(__name__)

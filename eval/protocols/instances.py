@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from ...ssl.errors import UserError
-from ..extract import Images, extract
-from ..micro import Pairs, best, micro
-from ..results import Row
-from ..retrieval import POSITIVE, among, joined, listed, measure, rankings
-from .protocol import Subject, Tuning
+from ...ssl.core.errors import UserError
+from ..features.extract import Images, extract
+from ..neighbours.pair_ranking import Pairs, best, micro
+from ..neighbours.retrieval import POSITIVE, among, joined, listed, measure, rankings
+from ..reports.results import Row
+from .base import Subject, Tuning
 from .ranked import means
 
 

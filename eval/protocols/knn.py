@@ -4,14 +4,14 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 
-from ...ssl.errors import UserError
-from ..ivf import IVF
-from ..knn import knn
-from ..results import Row
-from ..search import search
-from ..store import FeatureStore
-from .protocol import Protocol, accuracy, at_least
-from .usable import usable
+from ...ssl.core.errors import UserError
+from ..features.store import FeatureStore
+from ..neighbours.exact import search
+from ..neighbours.inverted_file import IVF
+from ..neighbours.knn import knn
+from ..reports.results import Row
+from .base import Protocol, accuracy, at_least
+from .validate import usable
 
 log = logging.getLogger(__name__)
 

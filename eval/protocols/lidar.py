@@ -8,15 +8,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ...ssl.draws import mix, permutation
-from ...ssl.errors import UserError
-from ..extract import PlainView, extract
-from ..geometry import tolerance
-from ..keyed import keyed
-from ..lidar import lidar
-from ..results import Row
-from ..store import FeatureStore
-from .protocol import Subject, Tuning
+from ...ssl.core.draws import mix, permutation
+from ...ssl.core.errors import UserError
+from ..features.extract import PlainView, extract
+from ..features.random_views import keyed
+from ..features.store import FeatureStore
+from ..measures.geometry import tolerance
+from ..measures.lidar import lidar
+from ..reports.results import Row
+from .base import Subject, Tuning
 
 ROWS, VIEWS = range(2)  # keep these uses of a seed apart
 

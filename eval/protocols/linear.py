@@ -3,14 +3,14 @@
 import time
 from collections.abc import Iterator, Sequence
 
-from ..held_out import Variant
-from ..linear import RECIPE, probe
-from ..metrics import METRICS, Name
-from ..results import Row
-from ..store import FeatureStore
+from ..features.store import FeatureStore
+from ..measures.classification import METRICS, Name
+from ..probes.held_out import Variant
+from ..probes.linear import RECIPE, probe
+from ..reports.results import Row
+from .base import Protocol
 from .measured import measured
-from .protocol import Protocol
-from .usable import usable
+from .validate import usable
 
 
 class Linear(Protocol):

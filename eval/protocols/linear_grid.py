@@ -3,14 +3,14 @@
 import time
 from collections.abc import Iterator, Sequence
 
-from ..held_out import Variant
-from ..linear_grid import GRID, best, linear_grid
-from ..metrics import METRICS, Name
-from ..results import Row
-from ..store import FeatureStore
+from ..features.store import FeatureStore
+from ..measures.classification import METRICS, Name
+from ..probes.held_out import Variant
+from ..probes.linear_grid import GRID, best, linear_grid
+from ..reports.results import Row
+from .base import Protocol
 from .measured import measured
-from .protocol import Protocol
-from .usable import finite
+from .validate import finite
 
 
 class LinearGrid(Protocol):

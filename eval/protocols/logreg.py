@@ -6,14 +6,14 @@ from typing import Literal
 
 import torch
 
-from ..held_out import Variant
-from ..logreg import PENALTIES, asked_for, logreg
-from ..metrics import METRICS, Name
-from ..results import Row
-from ..store import FeatureStore
+from ..features.store import FeatureStore
+from ..measures.classification import METRICS, Name
+from ..probes.held_out import Variant
+from ..probes.logreg import PENALTIES, asked_for, logreg
+from ..reports.results import Row
+from .base import Protocol
 from .measured import measured
-from .protocol import Protocol
-from .usable import usable
+from .validate import usable
 
 
 class Logreg(Protocol):

@@ -4,10 +4,10 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from ..metrics import METRICS, Name, class_weighted
-from ..results import Row
-from ..store import FeatureStore
-from .protocol import accuracy
+from ..features.store import FeatureStore
+from ..measures.classification import METRICS, Name, class_weighted
+from ..reports.results import Row
+from .base import accuracy
 
 RESAMPLES = 2000
 

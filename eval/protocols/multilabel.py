@@ -9,16 +9,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ...ssl.errors import UserError
-from ..average_precision import average_precision, resampled
-from ..held_out import Variant, split
-from ..logreg import asked_for, logreg
-from ..metrics import eleven_points
-from ..results import Row
-from ..store import FeatureStore
+from ...ssl.core.errors import UserError
+from ..features.store import FeatureStore
+from ..measures.average_precision import average_precision, resampled
+from ..measures.classification import eleven_points
+from ..probes.held_out import Variant, split
+from ..probes.logreg import asked_for, logreg
+from ..reports.results import Row
+from .base import Protocol, obstacle
 from .factors import Target, each_factor, left_out
-from .protocol import Protocol, obstacle
-from .usable import finite
+from .validate import finite
 
 PENALTIES = tuple(10.0**i for i in range(3, -4, -1))
 

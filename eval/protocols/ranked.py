@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..bootstrap import interval
-from ..results import Row
+from ..measures.bootstrap import interval
+from ..reports.results import Row
 
 NAMES = {"average_precision": "map", "average_precision_at_r": "map_at_r"}
 

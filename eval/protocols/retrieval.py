@@ -4,14 +4,14 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from ...ssl.draws import mix, permutation
-from ...ssl.errors import UserError
-from ..results import Row
-from ..retrieval import retrieve, same_class
-from ..store import FeatureStore
-from .protocol import Protocol
+from ...ssl.core.draws import mix, permutation
+from ...ssl.core.errors import UserError
+from ..features.store import FeatureStore
+from ..neighbours.retrieval import retrieve, same_class
+from ..reports.results import Row
+from .base import Protocol
 from .ranked import means
-from .usable import classes, usable
+from .validate import classes, usable
 
 
 class Retrieval(Protocol):

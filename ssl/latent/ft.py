@@ -8,11 +8,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ..draws import beta, keys, mix, permutation
-from ..errors import UserError
-from ..losses.precision import embeddings
-from ..step import Step, pairs
-from .part import Part
+from ..core.draws import beta, keys, mix, permutation
+from ..core.errors import UserError
+from ..core.step import Step, pairs
+from ..losses.base.precision import embeddings
+from .base import Part
 
 POSITIVE, NEGATIVE, PLACE, PARTNER = range(70, 74)  # streams of random numbers
 

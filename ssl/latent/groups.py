@@ -4,10 +4,10 @@ from pathlib import Path
 
 from torch import nn
 
-from ...datamodules.groups import load
-from ..errors import UserError
-from ..step import Step
-from .part import Part
+from ...datamodules.loading.groups import load
+from ..core.errors import UserError
+from ..core.step import Step
+from .base import Part
 
 
 class Groups(Part):

@@ -7,10 +7,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from ..draws import mix, uniforms
-from ..errors import UserError
-from ..step import Derived, Step, pairs
-from .part import Part
+from ..core.draws import mix, uniforms
+from ..core.errors import UserError
+from ..core.step import Derived, Step, pairs
+from .base import Part
 
 STREAM = 90  # of random numbers
 

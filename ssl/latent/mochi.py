@@ -5,12 +5,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ..draws import mix, uniforms
-from ..errors import UserError
-from ..losses.nearest import CHUNK, nearest
-from ..losses.points import Points
-from ..step import Step
-from .part import Part
+from ..core.draws import mix, uniforms
+from ..core.errors import UserError
+from ..core.points import Points
+from ..core.step import Step
+from ..losses.ops.nearest import CHUNK, nearest
+from .base import Part
 
 STREAM = 60  # of random numbers
 

@@ -5,9 +5,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ..losses.nearest import CHUNK, nearest
-from ..step import Step
-from .part import Part
+from ..core.step import Step
+from ..losses.ops.nearest import CHUNK, nearest
+from .base import Part
 
 
 class Neighbours(Part):

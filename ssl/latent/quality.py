@@ -8,12 +8,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
-from ..distributed import gather, rank
-from ..errors import UserError
-from ..foreground import Foreground, scores
-from ..frozen import Number
-from ..step import Step, View
-from .part import Part
+from ..core.distributed import gather, rank
+from ..core.errors import UserError
+from ..core.step import Step, View
+from ..pretrained.foreground import Foreground, scores
+from ..pretrained.frozen_encoder import Number
+from .base import Part
 
 EPSILON = 1e-7
 

@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ..distributed import gather
-from ..errors import UserError
-from ..step import Step
-from .part import Part
+from ..core.distributed import gather
+from ..core.errors import UserError
+from ..core.step import Step
+from .base import Part
 
 UNFILLED = -1
 

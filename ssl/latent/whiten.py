@@ -4,12 +4,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..distributed import gather
-from ..draws import mix, permutation
-from ..errors import UserError
-from ..step import Step
-from .inverse_root import inverse_root
-from .part import Part
+from ..core.distributed import gather
+from ..core.draws import mix, permutation
+from ..core.errors import UserError
+from ..core.step import Step
+from ..losses.ops.inverse_root import inverse_root
+from .base import Part
 
 STREAM = 80  # of random numbers
 

@@ -8,12 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ..errors import UserError
-from .adaptive_temperature import PairTemperature, named, omega, pair_temperature
-from .blocks import in_blocks
-from .contrast import SOURCES, Contrast, check, local
-from .logsumexp import CHUNK, EMPTY, zero_if_empty
-from .pairwise import PairLoss, Values
+from ..core.errors import UserError
+from .base.contrast import SOURCES, Contrast, check, local
+from .base.pair_loss import PairLoss, Values
+from .ops.blocks import in_blocks
+from .ops.logsumexp import CHUNK, EMPTY, zero_if_empty
+from .policies.pair_temperature import PairTemperature, named, omega, pair_temperature
 
 Repulsion = Literal["max", "topk", "lse"]
 

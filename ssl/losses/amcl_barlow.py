@@ -4,10 +4,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..step import Step
-from .adaptive_temperature import PairTemperature, named, omega, pair_temperature
+from ..core.step import Step
 from .barlow import cross_correlation
-from .whole import BatchLoss
+from .base.batch_loss import BatchLoss
+from .policies.pair_temperature import PairTemperature, named, omega, pair_temperature
 
 
 class AMCLBarlow(BatchLoss):

@@ -1,8 +1,8 @@
 """Agreement of two views, in which every pair has a temperature of its own."""
 
-from .adaptive_temperature import PairTemperature, named, omega, pair_temperature
-from .contrast import Contrast
-from .pairwise import PairLoss, Values
+from .base.contrast import Contrast
+from .base.pair_loss import PairLoss, Values
+from .policies.pair_temperature import PairTemperature, named, omega, pair_temperature
 
 
 class AMCLCosine(PairLoss):

@@ -5,9 +5,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import batch_norm
 
-from ..step import Step
-from .products import products
-from .whole import BatchLoss
+from ..core.step import Step
+from .base.batch_loss import BatchLoss
+from .ops.products import products
 
 
 class BarlowTwins(BatchLoss):

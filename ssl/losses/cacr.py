@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..errors import UserError
-from .contrast import Contrast, by_query, check
-from .directions import mirrored
-from .logsumexp import CHUNK
-from .pairwise import ContrastLoss, Values
+from ..core.errors import UserError
+from .base.contrast import Contrast, by_query, check
+from .base.directions import mirrored
+from .base.pair_loss import ContrastLoss, Values
+from .ops.logsumexp import CHUNK
 
 
 class CACR(ContrastLoss):

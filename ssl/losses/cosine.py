@@ -3,8 +3,8 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from .contrast import Contrast
-from .pairwise import PairLoss
+from .base.contrast import Contrast
+from .base.pair_loss import PairLoss
 
 
 class Cosine(PairLoss):

@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..distributed import gather
-from ..errors import UserError
-from .contrast import SOURCES, Contrast, check
-from .logsumexp import CHUNK, zero_if_empty
-from .pairwise import PairLoss
-from .temperature import Temperature, temperature_policy
+from ..core.distributed import gather
+from ..core.errors import UserError
+from .base.contrast import SOURCES, Contrast, check
+from .base.pair_loss import PairLoss
+from .ops.logsumexp import CHUNK, zero_if_empty
+from .policies.temperature import Temperature, temperature_policy
 
 
 class DCLW(PairLoss):

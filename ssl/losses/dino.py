@@ -4,10 +4,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ..distributed import total, world
-from ..errors import UserError
-from ..step import Step
-from .prototypical import PrototypeLoss
+from ..core.distributed import total, world
+from ..core.errors import UserError
+from ..core.step import Step
+from .base.prototype_loss import PrototypeLoss
 
 
 class DINO(PrototypeLoss):

@@ -5,11 +5,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ..errors import UserError
-from .contrast import Contrast, by_query
-from .nearest import CHUNK
-from .pairwise import ContrastLoss, Values, mean
-from .sorting import among_lowest
+from ..core.errors import UserError
+from .base.contrast import Contrast, by_query
+from .base.pair_loss import ContrastLoss, Values, mean
+from .ops.nearest import CHUNK
+from .ops.sorting import among_lowest
 
 FARTHEST = -1.0
 

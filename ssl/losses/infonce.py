@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .contrast import SOURCES, Anchors, Contrast, check
-from .keep import Keep
-from .logsumexp import CHUNK, Moments, zero_if_empty
-from .pairwise import PairLoss, Values
-from .temperature import Temperature, temperature_policy
+from .base.contrast import SOURCES, Anchors, Contrast, check
+from .base.pair_loss import PairLoss, Values
+from .ops.logsumexp import CHUNK, Moments, zero_if_empty
+from .policies.negatives import Keep
+from .policies.temperature import Temperature, temperature_policy
 
 
 class InfoNCE(PairLoss):

@@ -5,13 +5,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from ..step import Step
-from .contrast import Everyone, local
-from .heads import over_heads
-from .nearest import CHUNK, nearest
-from .output import Output
-from .points import Points
-from .precision import full_precision
+from ..core.points import Points
+from ..core.step import Step
+from .base.contrast import Everyone, local
+from .base.heads import over_heads
+from .base.output import Output
+from .base.precision import full_precision
+from .ops.nearest import CHUNK, nearest
 
 EPSILON = 1e-8
 

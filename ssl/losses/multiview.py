@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .contrast import Contrast
-from .logsumexp import CHUNK, zero_if_empty
-from .pairwise import ContrastLoss, Values
-from .temperature import Temperature, temperature_policy
+from .base.contrast import Contrast
+from .base.pair_loss import ContrastLoss, Values
+from .ops.logsumexp import CHUNK, zero_if_empty
+from .policies.temperature import Temperature, temperature_policy
 
 Variant = Literal["code", "paper"]
 

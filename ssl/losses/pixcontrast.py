@@ -3,9 +3,9 @@
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..errors import UserError
-from .logsumexp import EMPTY
-from .pixelwise import PixelLoss
+from ..core.errors import UserError
+from .base.pixel_loss import PixelLoss
+from .ops.logsumexp import EMPTY
 
 
 class PixContrast(PixelLoss):

@@ -3,7 +3,7 @@
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .pixelwise import PixelLoss, mean_positive
+from .base.pixel_loss import PixelLoss, mean_positive
 
 
 class PixPro(PixelLoss):

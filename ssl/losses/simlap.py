@@ -6,20 +6,20 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from ..distributed import gather, rank
-from ..draws import keys, mix, permutation, uniforms
-from ..errors import UserError
-from ..step import Step
-from .blocks import in_blocks
-from .class_gate import ClassGate, OpenGate
-from .contrast import Contrast, contrasts
-from .heads import over_heads
-from .logsumexp import CHUNK, EMPTY
-from .output import Output
-from .pairwise import Values, mean
-from .points import Points
-from .precision import embeddings, full_precision
-from .temperature import Temperature, temperature_policy
+from ..core.distributed import gather, rank
+from ..core.draws import keys, mix, permutation, uniforms
+from ..core.errors import UserError
+from ..core.points import Points
+from ..core.step import Step
+from .base.contrast import Contrast, contrasts
+from .base.heads import over_heads
+from .base.output import Output
+from .base.pair_loss import Values, mean
+from .base.precision import embeddings, full_precision
+from .ops.blocks import in_blocks
+from .ops.logsumexp import CHUNK, EMPTY
+from .policies.class_gate import ClassGate, OpenGate
+from .policies.temperature import Temperature, temperature_policy
 
 PARTNER = 1  # keeps the draw of partners apart from others of the same step
 SMALLEST = 1e-24  # of a squared norm

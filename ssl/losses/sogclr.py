@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..errors import UserError
-from .contrast import SOURCES, Contrast, check
-from .logsumexp import CHUNK
-from .pairwise import PairLoss, Values, mean
-from .row_state import RowState
-from .temperature import Temperature, temperature_policy
+from ..core.errors import UserError
+from .base.contrast import SOURCES, Contrast, check
+from .base.pair_loss import PairLoss, Values, mean
+from .ops.logsumexp import CHUNK
+from .policies.row_state import RowState
+from .policies.temperature import Temperature, temperature_policy
 
 
 class SogCLR(PairLoss):

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from ..errors import UserError
-from ..step import Step
-from .heads import of_head
-from .output import Output
+from ..core.errors import UserError
+from ..core.step import Step
+from .base.heads import of_head
+from .base.output import Output
 
 
 class Sum(nn.Module):

@@ -6,12 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .contrast import SOURCES, Contrast, by_query, check, local
-from .logsumexp import CHUNK, zero_if_empty
-from .pairwise import ContrastLoss, Values, mean
-from .soft import Soft
-from .temperature import Temperature, temperature_policy
-from .weighted import weighted_sum
+from .base.contrast import SOURCES, Contrast, by_query, check, local
+from .base.pair_loss import ContrastLoss, Values, mean
+from .ops.logsumexp import CHUNK, zero_if_empty
+from .ops.weighted_sum import weighted_sum
+from .policies.positives import Soft
+from .policies.temperature import Temperature, temperature_policy
 
 
 class SupCon(ContrastLoss):

@@ -4,11 +4,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..distributed import gather, rank
-from ..errors import UserError
-from ..step import Step
-from .prototypical import PrototypeLoss
-from .sinkhorn import sinkhorn
+from ..core.distributed import gather, rank
+from ..core.errors import UserError
+from ..core.step import Step
+from .base.prototype_loss import PrototypeLoss
+from .ops.sinkhorn import sinkhorn
 
 
 class SwAV(PrototypeLoss):

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..step import Step
-from .products import products
-from .whole import BatchLoss
+from ..core.step import Step
+from .base.batch_loss import BatchLoss
+from .ops.products import products
 
 Reduction = Literal["mean", "sum"]
 

@@ -7,10 +7,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from ..draws import mix, permutation
-from ..errors import UserError
-from ..step import Step
-from .whole import BatchLoss
+from ..core.draws import mix, permutation
+from ..core.errors import UserError
+from ..core.step import Step
+from .base.batch_loss import BatchLoss
 
 
 class WMSE(BatchLoss):

@@ -9,7 +9,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from sslab.datamodules.datamodule import DataModule
-from sslab.datamodules.folder import Folder
+from sslab.datamodules.sources.folder import Folder
 
 
 def composed(*overrides: str) -> dict[str, Any]:

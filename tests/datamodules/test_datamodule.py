@@ -5,10 +5,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from sslab.datamodules.datamodule import DataModule
-from sslab.datamodules.images import Stack
-from sslab.datamodules.order import ClassBalanced
-from sslab.ssl.errors import UserError
-from sslab.ssl.step import Batch
+from sslab.datamodules.loading.order import ClassBalanced
+from sslab.datamodules.reading.images import Stack
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Batch
 from torch import Tensor, nn
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # Lightning 2.6 with torch 2.15

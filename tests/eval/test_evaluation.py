@@ -10,26 +10,26 @@ import samples
 import torch
 from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
-from sslab.datamodules.images import Stack
+from sslab.datamodules.reading.images import Stack
 from sslab.datamodules.views.plain import Plain
 from sslab.eval.evaluation import Evaluation
-from sslab.eval.extract import Pixels, extract
-from sslab.eval.geometry import uniformity, uniformity_optimum
-from sslab.eval.knn import knn
-from sslab.eval.linear import probe
+from sslab.eval.features.extract import Pixels, extract
+from sslab.eval.features.store import FeatureStore
+from sslab.eval.measures.geometry import uniformity, uniformity_optimum
+from sslab.eval.measures.spectrum import rankme
+from sslab.eval.neighbours.knn import knn
+from sslab.eval.probes.linear import probe
+from sslab.eval.protocols.base import Protocol
 from sslab.eval.protocols.geometry import Geometry
 from sslab.eval.protocols.knn import KNN
 from sslab.eval.protocols.linear import Linear
 from sslab.eval.protocols.linear_grid import LinearGrid
-from sslab.eval.protocols.protocol import Protocol
-from sslab.eval.results import Row, read, table, write
-from sslab.eval.spectrum import rankme
-from sslab.eval.store import FeatureStore
+from sslab.eval.reports.results import Row, read, table, write
 from sslab.heads.mlp import Projector
-from sslab.ssl.backbones import Backbone
-from sslab.ssl.errors import UserError
-from sslab.ssl.layered import Layered
-from sslab.ssl.step import Features
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Features
+from sslab.ssl.model.backbones import Backbone
+from sslab.ssl.model.layers import Layered
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 

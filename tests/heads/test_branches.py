@@ -6,9 +6,9 @@ from sslab.heads.branches import Branches, BranchPredictors
 from sslab.heads.dense import DenseHead, Propagation
 from sslab.heads.mlp import Predictor, Projector
 from sslab.heads.prototypes import Prototypes
-from sslab.ssl.build import make
-from sslab.ssl.errors import UserError
-from sslab.ssl.step import Features
+from sslab.ssl.config.make import make
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Features
 from torch import Tensor, nn
 
 MLP = {"_target_": "sslab.heads.mlp.Projector", "hidden": 4, "dim": 3}

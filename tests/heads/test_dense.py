@@ -2,8 +2,8 @@ import pytest
 import torch
 from embeddings import normal
 from sslab.heads.dense import DenseHead, Propagation
-from sslab.ssl.errors import UserError
-from sslab.ssl.step import Features
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Features
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, normalize
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from sslab.heads.mlp import LastNorm, Predictor, Projector, mlp
-from sslab.ssl.step import Features
+from sslab.ssl.core.step import Features
 from torch import nn
 
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 from sslab.heads.multi import MultiHead, MultiLinear, MultiPredictor
-from sslab.ssl.errors import UserError
-from sslab.ssl.step import Features
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Features
 from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 

@@ -3,8 +3,8 @@ import copy
 import pytest
 import torch
 from sslab.heads.prototypes import Prototypes
-from sslab.ssl.errors import UserError
-from sslab.ssl.step import Features
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Features
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, gelu
 

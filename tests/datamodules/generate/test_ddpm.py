@@ -9,9 +9,9 @@ from cli import Cli
 from diffusers import DDPMPipeline
 from PIL import Image
 from sslab.datamodules.generate.ddpm import DDPM
-from sslab.datamodules.parquet import Parquet
+from sslab.datamodules.sources.parquet import Parquet
 from sslab.datamodules.views.plain import Plain
-from sslab.ssl.errors import UserError
+from sslab.ssl.core.errors import UserError
 
 NET = ("train_generator=ddpm", "train_generator.channels=[8,16]", "trainer=cpu", "trainer.log_every=1")
 SMALL = (*NET, "data.source.train=64", "data.source.test=1", "data.size=8", "data.batch_size=8", "trainer.max_steps=8")

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from cli import Cli
 from PIL import Image
-from sslab.datamodules.parquet import Parquet
+from sslab.datamodules.sources.parquet import Parquet
 
 SMALL = ("trainer=cpu", "data.source.train=30", "data.source.test=1", "batch_size=4", "parts.batches=2", "count=20")
 

@@ -7,7 +7,7 @@ from cli import Cli
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
-from sslab.ssl.check import check
+from sslab.ssl.config.signature import check
 
 CONF = Path(__file__).parents[3] / "conf"
 GROUPS = ("generator", "train_generator", "foreground")

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sslab.datamodules.generate.levels import Levels
-from sslab.ssl.errors import UserError
+from sslab.ssl.core.errors import UserError
 
 TABLE = {"row": [2, 0, 1], "noise_level": [200, 0, 999]}
 

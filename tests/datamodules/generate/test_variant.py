@@ -2,7 +2,7 @@ import pytest
 import torch
 from jaxtyping import UInt8
 from sslab.datamodules.generate.variant import variant
-from sslab.datamodules.shapes import Shapes
+from sslab.datamodules.shapes.shapes import Shapes
 from torch import Tensor
 
 LEVELS = (0, 50, 100, 200, 400, 700, 999)

@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import UInt8
 from scipy.stats import beta
-from sslab.datamodules.views import augment, limits
+from sslab.datamodules.views import augment
+from sslab.datamodules.views import validate as limits
 from sslab.datamodules.views.augment import Augment
-from sslab.ssl import check as signature
-from sslab.ssl.draws import keys
-from sslab.ssl.errors import UserError
-from sslab.ssl.step import Batch, Crop, View
+from sslab.ssl.config import signature
+from sslab.ssl.core.draws import keys
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Batch, Crop, View
 from torch import Tensor
 from torch.nn.functional import grid_sample
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from jaxtyping import Float
 from scipy.stats import ks_2samp
 from sslab.datamodules.views.crop import ATTEMPTS, DRAWS, random_crop
-from sslab.ssl.draws import keys, uniforms
+from sslab.ssl.core.draws import keys, uniforms
 from torch import Tensor
 from torchvision.transforms import RandomResizedCrop
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jaxtyping import Float, UInt8
 from sslab.datamodules.views.jitter import DRAWS, jitter, random_jitter
-from sslab.ssl.draws import keys, uniforms
+from sslab.ssl.core.draws import keys, uniforms
 from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F

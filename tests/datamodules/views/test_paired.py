@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from jaxtyping import UInt8
 from scipy.stats import chisquare
 from sslab.datamodules.views.augment import Augment
+from sslab.datamodules.views.multi_source import Several
 from sslab.datamodules.views.paired import Paired
 from sslab.datamodules.views.plain import Plain
-from sslab.datamodules.views.several import Several
-from sslab.ssl.draws import keys
-from sslab.ssl.errors import UserError
-from sslab.ssl.step import Batch, View
+from sslab.ssl.core.draws import keys
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Batch, View
 
 MEAN, STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 STILL: dict[str, Any] = {"jitter": 0.0, "grey": 0.0, "blur": 0.0}  # crops and flips only

@@ -2,8 +2,8 @@ import pytest
 import torch
 from jaxtyping import UInt8
 from sslab.datamodules.views.plain import Plain
-from sslab.ssl.errors import UserError
-from sslab.ssl.step import Batch
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Batch
 from torch import Tensor
 from torchvision.transforms import v2
 

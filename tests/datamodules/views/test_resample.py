@@ -3,7 +3,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from sslab.datamodules.views.crop import DRAWS, random_crop
 from sslab.datamodules.views.resample import BY_MATRIX, Interpolation, resample, resample_one
-from sslab.ssl.draws import uniforms
+from sslab.ssl.core.draws import uniforms
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resized_crop

@@ -8,10 +8,10 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from sslab import conf
 from sslab.datamodules.views.augment import Augment
+from sslab.datamodules.views.multi_source import Several
 from sslab.datamodules.views.paired import Paired
 from sslab.datamodules.views.plain import Plain
-from sslab.datamodules.views.several import Several
-from sslab.ssl.step import Batch
+from sslab.ssl.core.step import Batch
 
 FOLDER = Path(str(conf.__file__)).parent / "views"
 DATA = {"size": 16, "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2]}

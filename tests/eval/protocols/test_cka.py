@@ -4,12 +4,12 @@ import pytest
 import samples
 import torch
 from sslab.datamodules.views.plain import Plain
-from sslab.eval.cka import cka, debiased_cka
-from sslab.eval.extract import Pixels, extract, known
+from sslab.eval.features.extract import Pixels, extract, known
+from sslab.eval.measures.cka import cka, debiased_cka
+from sslab.eval.protocols.base import Subject
 from sslab.eval.protocols.cka import CKA
-from sslab.eval.protocols.protocol import Subject
-from sslab.ssl.draws import mix, permutation
-from sslab.ssl.errors import UserError
+from sslab.ssl.core.draws import mix, permutation
+from sslab.ssl.core.errors import UserError
 from torch import nn
 
 CPU = torch.device("cpu")

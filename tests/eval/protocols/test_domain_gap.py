@@ -2,12 +2,12 @@ import pytest
 import samples
 import torch
 from sslab.datamodules.views.plain import Plain
-from sslab.eval.domain_gap import domain_gap
-from sslab.eval.extract import Pixels, extract
+from sslab.eval.features.extract import Pixels, extract
+from sslab.eval.measures.domain_gap import domain_gap
+from sslab.eval.protocols.base import Subject
 from sslab.eval.protocols.domain_gap import DomainGap
-from sslab.eval.protocols.protocol import Subject
-from sslab.ssl.draws import mix, permutation
-from sslab.ssl.errors import UserError
+from sslab.ssl.core.draws import mix, permutation
+from sslab.ssl.core.errors import UserError
 
 CPU = torch.device("cpu")
 VIEW = Plain(8, [0.5] * 3, [0.25] * 3)

@@ -8,11 +8,11 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from samples import clusters, store
-from sslab.eval.linear import RECIPE
-from sslab.eval.linear_grid import GRID
-from sslab.eval.protocols.protocol import Protocol
-from sslab.eval.store import FeatureStore
-from sslab.ssl.errors import UserError
+from sslab.eval.features.store import FeatureStore
+from sslab.eval.probes.linear import RECIPE
+from sslab.eval.probes.linear_grid import GRID
+from sslab.eval.protocols.base import Protocol
+from sslab.ssl.core.errors import UserError
 from torch.nn.functional import one_hot
 
 CONF = Path(__file__).parents[3] / "conf" / "protocol"

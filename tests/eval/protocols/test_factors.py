@@ -1,14 +1,14 @@
 import pytest
 import torch
 from samples import clusters
-from sslab.eval.knn import knn
-from sslab.eval.linear import probe
+from sslab.eval.features.store import FeatureStore
+from sslab.eval.neighbours.knn import knn
+from sslab.eval.probes.linear import probe
 from sslab.eval.protocols.factors import Factors
 from sslab.eval.protocols.knn import KNN
 from sslab.eval.protocols.linear import Linear
-from sslab.eval.results import table
-from sslab.eval.store import FeatureStore
-from sslab.ssl.errors import UserError
+from sslab.eval.reports.results import table
+from sslab.ssl.core.errors import UserError
 
 PROTOCOL = Factors({"knn": KNN([5]), "linear": Linear()})
 

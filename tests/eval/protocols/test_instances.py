@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float
 from PIL import Image
 from samples import images
-from sslab.datamodules import instances
+from sslab.datamodules.sources import instances
 from sslab.datamodules.views.plain import Plain
+from sslab.eval.protocols.base import Subject
 from sslab.eval.protocols.instances import Instances
-from sslab.eval.protocols.protocol import Subject
-from sslab.ssl.errors import UserError
-from sslab.ssl.step import Features
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Features
 from torch import Tensor, nn
 
 COLOURS = {
@@ -131,7 +131,7 @@ def test_nothing_left_to_be_found_is_refused(table, tmp_path):
 
 def test_chunks_change_nothing(table, monkeypatch):
     whole = values(run(table))
-    monkeypatch.setattr("sslab.eval.retrieval.CELLS", 1)
+    monkeypatch.setattr("sslab.eval.neighbours.retrieval.CELLS", 1)
     assert values(run(table)) == pytest.approx(whole)
 
 

@@ -1,6 +1,6 @@
 import pytest
 from samples import clusters
-from sslab.eval.knn import knn
+from sslab.eval.neighbours.knn import knn
 from sslab.eval.protocols.knn import KNN
 
 

@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 import torch
 import tuning
-from sslab.datamodules.images import Stack
-from sslab.eval.extract import known
-from sslab.eval.keyed import keyed
-from sslab.eval.lidar import lidar
+from sslab.datamodules.reading.images import Stack
+from sslab.eval.features.extract import known
+from sslab.eval.features.random_views import keyed
+from sslab.eval.measures.lidar import lidar
 from sslab.eval.protocols.lidar import ROWS, VIEWS, LiDAR
-from sslab.ssl.draws import mix, permutation
-from sslab.ssl.errors import UserError
-from sslab.ssl.step import Batch
+from sslab.ssl.core.draws import mix, permutation
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Batch
 from torch.nn.functional import normalize
 
 N, Q, SEED = 12, 4, 3

@@ -9,12 +9,12 @@ import torch
 from samples import clusters, store
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
-from sslab.eval.held_out import held_out
-from sslab.eval.metrics import eleven_points
+from sslab.eval.features.store import FeatureStore
+from sslab.eval.measures.classification import eleven_points
+from sslab.eval.probes.held_out import held_out
 from sslab.eval.protocols.multilabel import MultiLabel
-from sslab.eval.results import write
-from sslab.eval.store import FeatureStore
-from sslab.ssl.errors import UserError
+from sslab.eval.reports.results import write
+from sslab.ssl.core.errors import UserError
 
 NAMES = ("left", "up", "blind")
 

@@ -3,14 +3,16 @@
 import pytest
 import torch
 from samples import clusters, store
-from sslab.eval.bootstrap import interval
-from sslab.eval.calibration import expected_calibration_error, temperature
-from sslab.eval.clustering import agreement
-from sslab.eval.fewshot import number_of_each
-from sslab.eval.heads import fit
-from sslab.eval.held_out import held_out
-from sslab.eval.kmeans import spherical_kmeans
-from sslab.eval.linear import RECIPE
+from sslab.eval.measures.bootstrap import interval
+from sslab.eval.measures.calibration import expected_calibration_error, temperature
+from sslab.eval.measures.clustering import agreement
+from sslab.eval.measures.spectrum import alpha_req, covariance_spectrum, participation_ratio
+from sslab.eval.neighbours.kmeans import spherical_kmeans
+from sslab.eval.probes.held_out import held_out
+from sslab.eval.probes.label_subsets import number_of_each
+from sslab.eval.probes.linear import RECIPE
+from sslab.eval.probes.nearest_mean import nearest_mean
+from sslab.eval.probes.sgd_heads import fit
 from sslab.eval.protocols.calibration import Calibration
 from sslab.eval.protocols.cluster import Cluster
 from sslab.eval.protocols.episodes import Episodes
@@ -18,10 +20,8 @@ from sslab.eval.protocols.fewshot import FewShot
 from sslab.eval.protocols.geometry import Geometry
 from sslab.eval.protocols.linear_grid import LinearGrid
 from sslab.eval.protocols.retrieval import Retrieval
-from sslab.eval.prototypes import nearest_mean
-from sslab.eval.spectrum import alpha_req, covariance_spectrum, participation_ratio
-from sslab.ssl.draws import mix
-from sslab.ssl.errors import UserError
+from sslab.ssl.core.draws import mix
+from sslab.ssl.core.errors import UserError
 from torch.nn.functional import cosine_similarity, normalize
 
 TRAIN, TEST = clusters(200, spread=2), clusters(90, seed=1, spread=2)

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 import torch
-from sslab.ssl.draws import keys
-from sslab.ssl.step import Batch, Step
+from sslab.ssl.core.draws import keys
+from sslab.ssl.core.step import Batch, Step
 from torch import Tensor
 
 

@@ -2,11 +2,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sslab.ssl.errors import UserError
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Step
 from sslab.ssl.latent.ft import FeatureTransform, partners
 from sslab.ssl.latent.queue import Queue
 from sslab.ssl.losses.infonce import InfoNCE
-from sslab.ssl.step import Step
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 

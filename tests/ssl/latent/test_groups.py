@@ -3,12 +3,12 @@ from pathlib import Path
 import pytest
 import torch
 from jaxtyping import Float
-from sslab.datamodules.groups import save
-from sslab.ssl.errors import UserError
+from sslab.datamodules.loading.groups import save
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Batch, Step
 from sslab.ssl.latent.groups import Groups
 from sslab.ssl.latent.queue import Queue
 from sslab.ssl.losses.infonce import InfoNCE
-from sslab.ssl.step import Batch, Step
 from torch import Tensor
 
 

@@ -9,13 +9,13 @@ from hydra.core.global_hydra import GlobalHydra
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
-from sslab.ssl.build import build
-from sslab.ssl.errors import UserError
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Derived, Step, pairs
+from sslab.ssl.experiment.build import build
 from sslab.ssl.latent.hallucinator import Hallucinator, away
 from sslab.ssl.latent.queue import Queue
 from sslab.ssl.losses.cosine import Cosine
 from sslab.ssl.losses.infonce import InfoNCE
-from sslab.ssl.step import Derived, Step, pairs
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, cross_entropy, normalize
 

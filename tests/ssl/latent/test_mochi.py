@@ -2,11 +2,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sslab.ssl.draws import keys, mix, uniforms
-from sslab.ssl.errors import UserError
+from sslab.ssl.core.draws import keys, mix, uniforms
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Step
 from sslab.ssl.latent.mochi import STREAM, MoCHi, between
 from sslab.ssl.losses.infonce import InfoNCE
-from sslab.ssl.step import Step
 from torch import Tensor
 from torch.nn.functional import normalize
 

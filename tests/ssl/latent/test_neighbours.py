@@ -2,10 +2,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sslab.ssl.errors import UserError
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Step
 from sslab.ssl.latent.neighbours import Neighbours
 from sslab.ssl.losses.infonce import InfoNCE
-from sslab.ssl.step import Step
 from torch import Tensor
 
 

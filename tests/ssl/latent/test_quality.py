@@ -10,11 +10,11 @@ from cli import SMALL, Cli
 from foregrounds import DIM, save_foreground
 from hypothesis import given
 from hypothesis import strategies as st
-from sslab.ssl.build import make
-from sslab.ssl.errors import UserError
+from sslab.ssl.config.make import make
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Batch, Derived, Step, View
 from sslab.ssl.latent.quality import Quality, Similarity, compare, maps, parts, weigh
 from sslab.ssl.losses.infonce import InfoNCE
-from sslab.ssl.step import Batch, Derived, Step, View
 from torch import Tensor
 
 B, D, SIDE = 6, 8, 5

@@ -4,10 +4,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sslab.ssl.errors import UserError
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Batch, Step
 from sslab.ssl.latent.queue import Queue
 from sslab.ssl.losses.infonce import InfoNCE
-from sslab.ssl.step import Batch, Step
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 

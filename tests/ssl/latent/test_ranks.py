@@ -5,18 +5,18 @@ from typing import Any
 import pytest
 import torch
 from ranks import outcomes
-from sslab.ssl.distributed import rank, world
-from sslab.ssl.draws import keys
+from sslab.ssl.core.distributed import rank, world
+from sslab.ssl.core.draws import keys
+from sslab.ssl.core.step import Batch, Step, View
+from sslab.ssl.latent.base import Part
 from sslab.ssl.latent.ft import FeatureTransform
 from sslab.ssl.latent.hallucinator import Hallucinator
 from sslab.ssl.latent.mochi import MoCHi
 from sslab.ssl.latent.neighbours import Neighbours
-from sslab.ssl.latent.part import Part
 from sslab.ssl.latent.quality import Quality, Similarity
 from sslab.ssl.latent.queue import Queue
 from sslab.ssl.latent.whiten import Whiten
 from sslab.ssl.losses.infonce import InfoNCE
-from sslab.ssl.step import Batch, Step, View
 from torch import Tensor
 
 IMAGES, DIM, STEPS = 8, 6, 3

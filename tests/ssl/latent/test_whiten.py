@@ -1,10 +1,10 @@
 import pytest
 import torch
-from sslab.ssl.draws import mix, permutation
-from sslab.ssl.errors import UserError
-from sslab.ssl.latent.inverse_root import inverse_root
+from sslab.ssl.core.draws import mix, permutation
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Step
 from sslab.ssl.latent.whiten import STREAM, Whiten
-from sslab.ssl.step import Step
+from sslab.ssl.losses.ops.inverse_root import inverse_root
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 

@@ -3,11 +3,11 @@ import torch
 from embeddings import normal, siamese
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sslab.ssl.errors import UserError
-from sslab.ssl.losses.adaptive_temperature import AdaptiveTemperature, PairTemperature, omega
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Step
 from sslab.ssl.losses.amcl import AMCL
 from sslab.ssl.losses.infonce import InfoNCE
-from sslab.ssl.step import Step
+from sslab.ssl.losses.policies.pair_temperature import AdaptiveTemperature, PairTemperature, omega
 from torch import Tensor
 from torch.nn.functional import normalize
 

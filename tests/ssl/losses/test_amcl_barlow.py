@@ -1,9 +1,9 @@
 import pytest
 import torch
 from embeddings import normal, siamese
-from sslab.ssl.losses.adaptive_temperature import CorrelationTemperature, omega
 from sslab.ssl.losses.amcl_barlow import AMCLBarlow
 from sslab.ssl.losses.barlow import BarlowTwins, cross_correlation
+from sslab.ssl.losses.policies.pair_temperature import CorrelationTemperature, omega
 
 
 def adaptive(heads: int = 1, literal: bool = False) -> CorrelationTemperature:

@@ -1,10 +1,10 @@
 import pytest
 import torch
 from embeddings import normal
-from sslab.ssl.losses.adaptive_temperature import AdaptiveTemperature, omega
+from sslab.ssl.core.step import Step
 from sslab.ssl.losses.amcl_cosine import AMCLCosine
 from sslab.ssl.losses.cosine import Cosine
-from sslab.ssl.step import Step
+from sslab.ssl.losses.policies.pair_temperature import AdaptiveTemperature, omega
 from torch import Tensor
 from torch.nn.functional import normalize
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from embeddings import normal
 from ranks import outcomes
-from sslab.ssl.distributed import rank, total, world
-from sslab.ssl.losses.adaptive_temperature import AdaptiveTemperature, CorrelationTemperature
+from sslab.ssl.core.distributed import rank, total, world
+from sslab.ssl.core.step import Batch, Step
 from sslab.ssl.losses.amcl import AMCL
 from sslab.ssl.losses.amcl_barlow import AMCLBarlow
 from sslab.ssl.losses.amcl_cosine import AMCLCosine
-from sslab.ssl.step import Batch, Step
+from sslab.ssl.losses.policies.pair_temperature import AdaptiveTemperature, CorrelationTemperature
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 

@@ -3,7 +3,7 @@ import torch
 from embeddings import siamese
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sslab.ssl.errors import UserError
+from sslab.ssl.core.errors import UserError
 from sslab.ssl.losses.barlow import BarlowTwins
 from torch.nn.functional import normalize
 

@@ -1,10 +1,10 @@
 import pytest
 import torch
 from embeddings import normal, siamese, value_and_gradient
-from sslab.ssl.errors import UserError
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Step
 from sslab.ssl.losses.cacr import CACR
 from sslab.ssl.losses.infonce import InfoNCE
-from sslab.ssl.step import Step
 from torch import Tensor
 from torch.nn.functional import normalize
 

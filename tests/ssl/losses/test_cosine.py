@@ -1,8 +1,8 @@
 import pytest
 import torch
-from sslab.ssl.errors import UserError
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Step
 from sslab.ssl.losses.cosine import Cosine
-from sslab.ssl.step import Step
 
 
 def test_golden_of_one_direction(golden):

@@ -3,7 +3,7 @@ import torch
 from embeddings import siamese, value_and_gradient
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sslab.ssl.errors import UserError
+from sslab.ssl.core.errors import UserError
 from sslab.ssl.losses.dclw import DCLW
 from sslab.ssl.losses.infonce import InfoNCE
 from torch.nn.functional import normalize

@@ -7,10 +7,10 @@ import torch
 from cli import SMALL, Cli
 from embeddings import normal
 from ranks import outcomes
-from sslab.ssl.distributed import rank, total, world
-from sslab.ssl.errors import UserError
+from sslab.ssl.core.distributed import rank, total, world
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Step, pairs
 from sslab.ssl.losses.dino import DINO
-from sslab.ssl.step import Step, pairs
 from torch import Tensor
 
 

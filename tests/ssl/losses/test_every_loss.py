@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from ranks import outcomes
-from sslab.ssl import build
-from sslab.ssl.distributed import rank, total, world
-from sslab.ssl.errors import UserError
-from sslab.ssl.losses.output import Output
-from sslab.ssl.rehearsal import blank
-from sslab.ssl.step import Batch, Step, View
+from sslab.ssl.config.make import make as made
+from sslab.ssl.core.distributed import rank, total, world
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Batch, Step, View
+from sslab.ssl.experiment.dry_run import blank
+from sslab.ssl.losses.base.output import Output
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.overrides import TorchFunctionMode
@@ -75,7 +75,7 @@ def make(name: str, dim: int = 8, **options: Any) -> nn.Module:
     node = CONFIGS[name]
     known = inspect.signature(get_object(node["_target_"])).parameters
     changes = {**FITTING.get(name, {}), **options}
-    loss = build.make(node | {k: v for k, v in changes.items() if k in known}, seed=0, dim=dim, **FACTS)
+    loss = made(node | {k: v for k, v in changes.items() if k in known}, seed=0, dim=dim, **FACTS)
     if name in LABELLED:
         loss.register_forward_pre_hook(labelled)
     return loss

@@ -3,10 +3,10 @@ import torch
 from embeddings import normal, siamese, value_and_gradient
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sslab.ssl.errors import UserError
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Step
 from sslab.ssl.losses.groco import GroCo
-from sslab.ssl.losses.sorting import among_lowest
-from sslab.ssl.step import Step
+from sslab.ssl.losses.ops.sorting import among_lowest
 from torch import Tensor
 from torch.nn.functional import normalize
 

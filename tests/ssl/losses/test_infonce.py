@@ -6,9 +6,9 @@ import torch
 from embeddings import normal, siamese
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sslab.ssl.errors import UserError
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Step, pairs
 from sslab.ssl.losses.infonce import InfoNCE
-from sslab.ssl.step import Step, pairs
 from torch.nn.functional import cross_entropy, normalize, softplus
 
 

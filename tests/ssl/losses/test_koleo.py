@@ -4,8 +4,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sslab.ssl.core.step import Step
 from sslab.ssl.losses.koleo import KoLeo
-from sslab.ssl.step import Step
 from torch import Tensor
 from torch.nn.functional import normalize
 

@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 from embeddings import normal, siamese
+from sslab.ssl.core.step import Step
 from sslab.ssl.losses.infonce import InfoNCE
 from sslab.ssl.losses.multiview import MVDHEL, MVInfoNCE
-from sslab.ssl.step import Step
 from torch import Tensor
 from torch.nn.functional import normalize
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from lightly import loss as lightly
+from sslab.ssl.core.step import Step
 from sslab.ssl.losses.barlow import BarlowTwins
 from sslab.ssl.losses.cosine import Cosine
 from sslab.ssl.losses.dclw import DCLW
@@ -14,7 +15,6 @@ from sslab.ssl.losses.koleo import KoLeo
 from sslab.ssl.losses.swav import SwAV
 from sslab.ssl.losses.vicreg import VICReg
 from sslab.ssl.losses.wmse import WMSE
-from sslab.ssl.step import Step
 from torch import Tensor
 from torch.nn.functional import normalize
 

@@ -4,14 +4,14 @@ import pytest
 import torch
 from embeddings import normal
 from sslab.heads.dense import DenseHead, Propagation
-from sslab.ssl.backbones import Backbone
-from sslab.ssl.encoder import Encoder
-from sslab.ssl.errors import UserError
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Step, View, pairs
+from sslab.ssl.losses.ops.pixel_pairs import positives
 from sslab.ssl.losses.pixcontrast import PixContrast
-from sslab.ssl.losses.pixel_pairs import positives
 from sslab.ssl.losses.pixpro import PixPro
-from sslab.ssl.step import Step, View, pairs
-from sslab.ssl.teacher import EMA
+from sslab.ssl.model.backbones import Backbone
+from sslab.ssl.model.encoder import Encoder
+from sslab.ssl.model.teacher import EMA
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 

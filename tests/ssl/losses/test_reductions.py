@@ -9,8 +9,8 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
-from sslab.ssl import build
-from sslab.ssl.step import Step
+from sslab.ssl.config.make import make
+from sslab.ssl.core.step import Step
 from torch import Tensor
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -25,7 +25,7 @@ def value_and_gradient(name: str, options: dict[str, Any], reduction: Any) -> tu
     for key, value in options.items():
         OmegaConf.update(config, key, value, force_add=True)
     node: Any = OmegaConf.to_container(config)
-    loss = build.make(node, seed=0, rows=8, classes=10, dim=4, epochs=1.0)
+    loss = make(node, seed=0, rows=8, classes=10, dim=4, epochs=1.0)
     shape = (reduction.views, 8, 4)
     z = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
     views = dict(enumerate(z))

@@ -7,14 +7,14 @@ from embeddings import normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ranks import outcomes
-from sslab.ssl.distributed import rank, total, world
-from sslab.ssl.errors import UserError
-from sslab.ssl.losses.class_gate import ClassGate, OpenGate
+from sslab.ssl.core.distributed import rank, total, world
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Batch, Step
 from sslab.ssl.losses.infonce import InfoNCE
+from sslab.ssl.losses.policies.class_gate import ClassGate, OpenGate
+from sslab.ssl.losses.policies.temperature import Learned, PerRow
 from sslab.ssl.losses.simlap import SimLAP, gated_similarity
 from sslab.ssl.losses.sum import Sum
-from sslab.ssl.losses.temperature import Learned, PerRow
-from sslab.ssl.step import Batch, Step
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, normalize
 from torch.nn.parallel import DistributedDataParallel
@@ -174,7 +174,7 @@ def test_every_anchor_has_a_positive_and_no_negative_of_either_class(label, key)
 
 
 def points(step: Step) -> Any:
-    from sslab.ssl.losses.contrast import local
+    from sslab.ssl.losses.base.contrast import local
 
     return local(step, step.k[1])
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from embeddings import normal, siamese
 from ranks import outcomes
-from sslab.ssl.distributed import rank, world
-from sslab.ssl.errors import UserError
+from sslab.ssl.core.distributed import rank, world
+from sslab.ssl.core.errors import UserError
 from sslab.ssl.losses.infonce import InfoNCE
+from sslab.ssl.losses.policies.temperature import Learned, PerRow
 from sslab.ssl.losses.sogclr import SogCLR
-from sslab.ssl.losses.temperature import Learned, PerRow
 from torch import Tensor
 
 

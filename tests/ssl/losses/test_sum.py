@@ -1,10 +1,10 @@
 import pytest
 import torch
-from sslab.ssl.errors import UserError
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Step
 from sslab.ssl.losses.cosine import Cosine
 from sslab.ssl.losses.infonce import InfoNCE
 from sslab.ssl.losses.sum import Sum
-from sslab.ssl.step import Step
 from torch import Tensor
 
 

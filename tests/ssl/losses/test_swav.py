@@ -4,10 +4,10 @@ from itertools import product
 import pytest
 import torch
 from embeddings import normal
-from sslab.ssl.errors import UserError
-from sslab.ssl.losses.sinkhorn import sinkhorn
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Step, pairs
+from sslab.ssl.losses.ops.sinkhorn import sinkhorn
 from sslab.ssl.losses.swav import SwAV
-from sslab.ssl.step import Step, pairs
 from torch import Tensor
 
 

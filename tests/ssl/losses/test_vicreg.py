@@ -1,7 +1,7 @@
 import pytest
 import torch
 from embeddings import siamese
-from sslab.ssl.errors import UserError
+from sslab.ssl.core.errors import UserError
 from sslab.ssl.losses.vicreg import VICReg, covariances, deficit, redundancy
 from torch.nn.functional import normalize
 

@@ -3,9 +3,9 @@ import torch
 from embeddings import normal, siamese
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sslab.ssl.errors import UserError
+from sslab.ssl.core.errors import UserError
+from sslab.ssl.core.step import Step
 from sslab.ssl.losses.wmse import WMSE
-from sslab.ssl.step import Step
 from torch import Tensor
 
 

@@ -1,0 +1,4 @@
+from .class_relations import ClassRelations as ClassRelations
+from .knn import OnlineKNN as OnlineKNN
+from .periodic import Monitor as Monitor
+from .probe import OnlineProbe as OnlineProbe

@@ -1,0 +1,9 @@
+from .branches import Branches as Branches
+from .branches import BranchPredictors as BranchPredictors
+from .dense import DenseHead as DenseHead
+from .dense import Propagation as Propagation
+from .mlp import Predictor as Predictor
+from .mlp import Projector as Projector
+from .multi import MultiHead as MultiHead
+from .multi import MultiPredictor as MultiPredictor
+from .prototypes import Prototypes as Prototypes

@@ -1,0 +1,9 @@
+from .base import Part as Part
+from .ft import FeatureTransform as FeatureTransform
+from .groups import Groups as Groups
+from .hallucinator import Hallucinator as Hallucinator
+from .mochi import MoCHi as MoCHi
+from .neighbours import Neighbours as Neighbours
+from .quality import Quality as Quality
+from .queue import Queue as Queue
+from .whiten import Whiten as Whiten

@@ -1,0 +1,11 @@
+from .class_gate import ClassGate as ClassGate
+from .class_gate import OpenGate as OpenGate
+from .negatives import Hardest as Hardest
+from .negatives import WithoutOutliers as WithoutOutliers
+from .pair_temperature import AdaptiveTemperature as AdaptiveTemperature
+from .pair_temperature import CorrelationTemperature as CorrelationTemperature
+from .positives import Affinity as Affinity
+from .positives import SameLabel as SameLabel
+from .temperature import Learned as Learned
+from .temperature import PerRow as PerRow
+from .temperature import Scheduled as Scheduled

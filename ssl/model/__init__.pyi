@@ -1,0 +1,7 @@
+from .backbones import Backbone as Backbone
+from .encoder import Encoder as Encoder
+from .module import Module as Module
+from .optim import Optim as Optim
+from .teacher import EMA as EMA
+from .teacher import Siamese as Siamese
+from .teacher import StopGradient as StopGradient

@@ -1,0 +1,1 @@
+from .mcl import MCL as MCL
