@@ -1,1 +1,2 @@
 from .datamodule import DataModule as DataModule
+from .reading.images import Stack as Stack

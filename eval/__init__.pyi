@@ -1,1 +1,2 @@
 from .evaluation import Evaluation as Evaluation
+from .features.store import FeatureStore as FeatureStore

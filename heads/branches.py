@@ -1,10 +1,12 @@
 """Several heads on one backbone, known by their names, each with a predictor of its own."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..ssl.core.contracts import Head, fulfil
 from ..ssl.core.errors import UserError
 from ..ssl.core.step import Features
 
@@ -17,9 +19,10 @@ class Branches(nn.Module):
     def __init__(self, heads: Mapping[str, nn.Module]) -> None:
         super().__init__()
         self.heads = nn.ModuleDict(heads)
-        self.dim = {name: head.dim for name, head in heads.items()}
-        self.map_only = all(getattr(head, "map_only", False) for head in heads.values())
-        self.scores = {name: getattr(head, "scores", False) for name, head in heads.items()}
+        made: dict[str, Any] = {name: fulfil(head, Head, f"head.heads.{name}") for name, head in heads.items()}
+        self.dim = {name: head.dim for name, head in made.items()}
+        self.map_only = all(head.map_only for head in made.values())
+        self.scores = {name: head.scores for name, head in made.items()}
 
     def forward(self, features: Features) -> Named:
         return {name: head(features) for name, head in self.heads.items()}

@@ -86,7 +86,7 @@ def test_data_heads_and_evaluation_know_of_ssl_its_core_alone() -> None:
 
 def test_no_import_leads_up() -> None:
     for arrow in arrows():
-        if arrow.source[0] == arrow.target[0] == "ssl" and arrow.source[1] != arrow.target[1]:
+        if arrow.source[:1] == arrow.target[:1] == ("ssl",) and arrow.source[1] != arrow.target[1]:
             assert FLOORS[arrow.source[1]] > FLOORS[arrow.target[1]], arrow
 
 

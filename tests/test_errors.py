@@ -26,6 +26,12 @@ def test_an_unknown_group_or_key_gets_its_neighbours(cli: Cli) -> None:
     assert "trainer.max_steps" in cli.refuse("max_steps=3")
 
 
+def test_a_key_that_is_added_for_nobody_is_refused(cli: Cli, evaluate: Cli) -> None:
+    assert "+seeed adds a key that nothing takes: a config has seed" in cli.refuse("+seeed=1")
+    assert "+data.hled adds a key that nothing takes: data has held" in cli.refuse("+data.hled=32")
+    assert "a config has batch_size" in evaluate.refuse("checkpoint=timm:resnet18", "+batchsize=3")
+
+
 def test_what_is_not_an_override_is_named(cli: Cli) -> None:
     assert "key=value" in cli.refuse("loss=[dcl")
 

@@ -1,3 +1,5 @@
+from .base import Protocol as Protocol
+from .base import accuracy as accuracy
 from .calibration import Calibration as Calibration
 from .cka import CKA as CKA
 from .cluster import Cluster as Cluster

@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from ..config.error_messages import one_line_errors
+from ..config.signature import check_added
 from ..core import run_folder as run
 
 
@@ -35,4 +37,5 @@ def _launch(composed: DictConfig) -> None:
 
     config: run.Config = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)  # pyright: ignore
     run.log_to(None, logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING)
+    check_added(HydraConfig.get().overrides.task, config, "evaluate")
     evaluate(config)

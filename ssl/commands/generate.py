@@ -4,9 +4,11 @@ import os
 import sys
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from ..config.error_messages import one_line_errors
+from ..config.signature import check_added
 from ..core import run_folder as run
 from ..core.errors import UserError
 
@@ -28,6 +30,7 @@ def _launch(composed: DictConfig) -> None:
 
     config: run.Config = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)  # pyright: ignore
     run.log_to(None)
+    check_added(HydraConfig.get().overrides.task, config, "generate")
     if "train_generator" in config and "foreground" in config:
         raise UserError("train_generator and foreground are two tasks: choose one")
     (train if "train_generator" in config else measure if "foreground" in config else generate)(config)

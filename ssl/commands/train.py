@@ -12,6 +12,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from ..config.error_messages import one_line_errors
+from ..config.signature import check_added
 from ..core import run_folder as run
 from ..core.errors import UserError
 from ..recipes.subprocess_run import heed_leash
@@ -35,6 +36,7 @@ def main() -> None:
 def _launch(composed: DictConfig) -> None:
     config: run.Config = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)  # pyright: ignore
     run.log_to(None)
+    check_added(HydraConfig.get().overrides.task, config, "config")
     if config["preview"]:
         config["recipe"] = None  # its views are those of its runs
     if config["recipe"]:

@@ -4,13 +4,16 @@ import difflib
 import inspect
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from beartype import BeartypeConf
 from beartype.door import is_bearable
 from hydra.utils import get_object
+from omegaconf import OmegaConf
 
+from ... import conf
 from ..core.errors import UserError
 
 LENIENT = BeartypeConf(is_pep484_tower=True)  # an int is a float
@@ -28,6 +31,46 @@ def check(node: Any, path: str = "") -> None:
     elif isinstance(node, list):
         for i, value in enumerate(node):
             check(value, f"{path}[{i}]")
+
+
+def check_added(overrides: Sequence[str], config: Mapping[str, Any], base: str) -> None:
+    """Refuse a key that the command line adds by `+` and that nothing takes.
+
+    Args:
+        overrides: of the command line.
+        config: what they have led to.
+        base: the name of the config that they change.
+    """
+    for override in overrides:
+        path = override.partition("=")[0]
+        if not path.startswith("+") or set(path) & {"/", "@"}:
+            continue
+        *parents, key = path.lstrip("+").split(".")
+        node: Any = config
+        for parent in parents:
+            node = node.get(parent, {}) if isinstance(node, Mapping) else {}
+        takes = _arguments_of_open_ended(node) if parents else _first_level(base)
+        if takes and key not in takes and not isinstance(node.get(key), Mapping):
+            near = difflib.get_close_matches(key, takes | {*node} - {key}, 3) or sorted(takes)
+            place = ".".join(parents) or "a config"
+            raise UserError(f"{path} adds a key that nothing takes: {place} has {', '.join(near)}")
+
+
+def _first_level(base: str) -> set[str]:
+    """The keys of a config, and its groups."""
+    folder = Path(conf.__file__).parent
+    keys = map(str, OmegaConf.load(folder / f"{base}.yaml"))
+    return {*keys, *(path.name for path in folder.iterdir() if path.is_dir())}
+
+
+def _arguments_of_open_ended(node: Any) -> set[str]:
+    """The arguments that a part of the lab names, where it accepts others too and so would not miss them."""
+    target = node.get("_target_", "") if isinstance(node, Mapping) else ""
+    if not target.startswith("sslab."):
+        return set()
+    parameters = inspect.signature(get_object(target)).parameters.values()
+    named = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
+    return named if len(named) < len(parameters) else set()
 
 
 def _check_arguments(node: Mapping[str, Any], path: str) -> None:

@@ -7,9 +7,12 @@ import pytorch_lightning as pl
 
 from ...datamodules.datamodule import DataModule
 from ...datamodules.loading.sampler import equal_share
+from ...datamodules.loading.stream import Cropper
 from ...datamodules.sources.partners import originals
 from ..config.make import make
 from ..config.signature import check
+from ..core import contracts
+from ..core.contracts import fulfil
 from ..core.draws import mix
 from ..core.errors import UserError
 from ..core.run_folder import Config, refuse_change
@@ -40,9 +43,10 @@ def build(config: Config) -> Experiment:
     training.check()
     optim = make(config["optim"])
     optim.check()
-    views = make(config["views"])
+    views = fulfil(make(config["views"]), contracts.ViewSource, "views")
     _check_originals(config["data"])
-    datamodule = make(config["data"], views=views, seed=config["seed"], accumulate=training.accumulate)
+    cropper = views if isinstance(views, Cropper) else None  # one that is none sees whole images
+    datamodule = make(config["data"], views=cropper, seed=config["seed"], accumulate=training.accumulate)
     share = equal_share(datamodule.batch_size, training.processes)
     module = build_module(config, datamodule, training, views, optim)
     if training.cached_batch is not None:
@@ -69,22 +73,27 @@ def build_module(config: Config, datamodule: DataModule, training: Training, vie
     total_steps = training.steps(facts["steps_per_epoch"])
     facts["epochs"] = total_steps / facts["steps_per_epoch"]
     head = make(config["head"], seed=mix(seed, 2), in_dim=backbone.dim, dense_dim=backbone.dense_dim, **facts)
-    if backbone.dense == "previous" and getattr(head, "map_only", False):
+    fulfil(head, contracts.Head, "head")
+    if backbone.dense == "previous" and head.map_only:
         raise UserError(
             "backbone.dense=previous leaves the last stage untrained, since the head sees its map alone: choose "
             "head=branches, whose other heads see the last stage, or backbone.dense=last"
         )
     predictor = make(config["predictor"], seed=mix(seed, 3), in_dim=head.dim)
+    fulfil(predictor, contracts.Predictor, "predictor")
     encoder = Encoder(backbone, head, training.cached_batch)
-    teacher = make(config["teacher"], encoder=encoder)
+    teacher = fulfil(make(config["teacher"], encoder=encoder), contracts.Teacher, "teacher")
     side = max(views.sides)
     q, k = two_embeddings(encoder, predictor, side)
-    facts |= {"dim": head.dim, "scores": getattr(head, "scores", False)}
+    facts |= {"dim": head.dim, "scores": head.scores}
     facts["shape"] = None if isinstance(k, dict) else tuple(k.shape[1:])  # of one image's target
     facts |= {"view_mean": views.mean, "view_std": views.std, "precision": training.frozen}
     facts["query_heads"] = 1 if isinstance(q, dict) or q.ndim != 3 else q.shape[1]
-    latent = [make(node, seed=mix(seed, 4, i), **facts) for i, node in enumerate((config["latent"] or {}).values())]
-    loss = make(config["loss"], seed=mix(seed, 5), **facts)
+    latent = [
+        fulfil(make(node, seed=mix(seed, 4, i), **facts), contracts.LatentPart, f"latent.{name}")
+        for i, (name, node) in enumerate((config["latent"] or {}).items())
+    ]
+    loss = fulfil(make(config["loss"], seed=mix(seed, 5), **facts), contracts.Loss, "loss")
     module = Module(
         views,
         make(config["plain_view"]),

@@ -2,6 +2,8 @@ from .amcl import AMCL as AMCL
 from .amcl_barlow import AMCLBarlow as AMCLBarlow
 from .amcl_cosine import AMCLCosine as AMCLCosine
 from .barlow import BarlowTwins as BarlowTwins
+from .base.output import Output as Output
+from .base.pair_loss import PairLoss as PairLoss
 from .cacr import CACR as CACR
 from .cosine import Cosine as Cosine
 from .dclw import DCLW as DCLW

@@ -12,12 +12,14 @@ from torch import nn
 
 from ...datamodules.views.plain import Plain
 from ..config.make import make
+from ..core import contracts
+from ..core.contracts import fulfil
 from ..core.errors import UserError
 from ..core.run_folder import Config, load, read
 from ..model.backbones import Backbone
 from ..model.layers import Layered
 from ..model.weights import WITHIN, load_weights
-from .of_run import make_backbone, trained_backbone
+from .of_run import loaded_backbone, make_backbone, trained_backbone
 
 TIMM = "timm:"
 HEAD = "encoder.head."  # where a checkpoint of a run keeps it
@@ -126,7 +128,7 @@ def _saved(file: Path) -> Checkpoint:
             f"{file} is no checkpoint of a run of sslab; for weights of a timm model: checkpoint=timm:<name> "
             f"weights={file}"
         )
-    backbone = make(config["backbone"] | {"weights": str(file)})
+    backbone = loaded_backbone(config["backbone"], file)
     run = file.resolve().parents[1]
     head = _head(config, backbone, state)
     return Checkpoint(Layered(backbone, head), _view(config), config, run if (run / "config.yaml").exists() else None)
@@ -144,7 +146,7 @@ def _exported(file: Path) -> Checkpoint:
             f"{file} does not say of what model it is; of timm's: checkpoint=timm:<name> weights={file}; of a run of "
             "sslab: checkpoint=<its folder>"
         )
-    backbone = make(json.loads(about["backbone"]) | {"weights": str(file)})
+    backbone = loaded_backbone(json.loads(about["backbone"]), file)
     folder = file.parent if (file.parent / "config.yaml").exists() else None
     config = read(folder) if folder else {}
     view = json.loads(about["view"]) if "view" in about else _view(config)
@@ -159,6 +161,8 @@ def _view(config: Config) -> dict[str, Any]:
 def _head(config: Config, backbone: Any, state: Mapping[str, Any]) -> nn.Module:
     """As it was trained."""
     facts = {"rows": 1, "classes": 0, "batch_size": 1}  # what no weight depends on
-    head = make(config["head"], seed=0, in_dim=backbone.dim, dense_dim=backbone.dense_dim, **facts)
+    head = fulfil(
+        make(config["head"], seed=0, in_dim=backbone.dim, dense_dim=backbone.dense_dim, **facts), contracts.Head, "head"
+    )
     head.load_state_dict({k.removeprefix(HEAD): v for k, v in state.items() if k.startswith(HEAD)})
     return head
