@@ -18,7 +18,6 @@ from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
-import torch
 from sslab.ssl.experiment.build import Experiment
 from timm.layers import PatchDropout
 from torch import Tensor
@@ -66,25 +65,6 @@ class Growing(pl.Callback):
         pl_module.views = replace(self.full, size=self.side) if small else self.full
 
 
-class WhitenedStem(pl.Callback):
-    """Starts the first convolution as the whitened principal components of patches of images, and minus these."""
-
-    def __init__(self, frozen: bool) -> None:
-        self.frozen = frozen
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        batch = next(iter(trainer.datamodule.train_dataloader()))  # pyright: ignore[reportAttributeAccessIssue]
-        (view,) = pl_module.plain_view(batch)
-        weight = pl_module.backbone.trunk.conv1.weight
-        patches = torch.nn.functional.unfold(view.image, weight.shape[2:]).transpose(1, 2).flatten(0, 1)
-        values, vectors = torch.linalg.eigh(patches.T.cov())
-        chosen = (vectors / (values + 1e-2).sqrt()).flip(1)[:, : len(weight) // 2].T
-        filters = torch.cat([chosen, -chosen])
-        with torch.no_grad():
-            weight[: len(filters)] = filters.unflatten(1, weight.shape[1:]) * weight.std() / filters.std()
-        weight.requires_grad_(not self.frozen)
-
-
 class FewerTokens(pl.Callback):
     """Leaves so many of a ViT's tokens out in training; the map of features is then a list."""
 
@@ -128,6 +108,7 @@ class Lever(NamedTuple):
 LEVERS = {
     "plain": Lever(),
     "final_tenth": Lever(("optim.final=0.1",)),
+    "held": Lever(("optim.hold=0.7",)),
     "constant": Lever(("optim.final=1.0",)),
     "averaged": Lever((), lambda: [Averaged(0.95)]),
     "averaged_long": Lever((), lambda: [Averaged(0.99)]),
@@ -138,8 +119,8 @@ LEVERS = {
     "warming": Lever(("+loss/temperature=scheduled", "loss.temperature.start=0.1", "loss.temperature.end=0.5")),
     "small_first": Lever((), lambda: [Growing(16, 0.5)]),
     "small_first_as_long": Lever((), lambda: [Growing(16, 0.5)], 1.6),
-    "whitened_stem": Lever((), lambda: [WhitenedStem(False)]),
-    "frozen_stem": Lever((), lambda: [WhitenedStem(True)]),
+    "whitened_stem": Lever(("backbone.stem=whitened",)),
+    "whitened_stem_held": Lever(("backbone.stem=whitened", "optim.hold=0.7")),
     "batch_64": Lever(("data.batch_size=64",), length=2.0),
     "batch_256": Lever(("data.batch_size=256",), length=0.5),
     "batch_512": Lever(("data.batch_size=512",), length=0.25),

@@ -3,10 +3,11 @@
     python -m bench.race --epochs 10 --out race                        # on data=shapes
     python -m bench.race --data <folder with train.parquet, test.parquet> --minutes 3 --out race
 
-All runs train the same backbone from the same weights on the same images, in turns of an epoch, in one process: what
-else the machine does hits all alike. Clocks stand still while frozen features are evaluated. Beside equal epochs, the
-lab has runs whose schedules end after given shares of lightly's time. lightly's example computes in float32, as it is
-documented; the others in bf16 where the hardware does. The decoding of the files is on nobody's clock.
+All runs train the same backbone from the same weights, but for a stem that is asked for, on the same images, in turns
+of an epoch, in one process: what else the machine does hits all alike. Clocks stand still while frozen features are
+evaluated. Beside equal epochs, the lab has runs whose schedules end after given shares of lightly's time. lightly's
+example computes in float32, as it is documented; the others in bf16 where the hardware does. The decoding of the files
+is on nobody's clock.
 
 Writes race.csv (what was measured), race.json (the table, and where it is from) and race.png, and prints the table.
 """
@@ -172,9 +173,10 @@ def pace(field: Field, run: Run) -> float:
 def race(field: Field, runs: Sequence[Run], seed: int, looks: int) -> Iterator[Point]:
     """Train all runs side by side: the one that has done the least of its epochs does the next."""
     contestants = [field.contestant(run, seed) for run in runs]
-    untrained = field.accuracy(contestants[0].backbone)  # all begin with the same weights
+    untrained = {run.name: c.backbone for run, c in zip(runs, contestants, strict=True)}  # alike, but for stems
+    accuracies = {name: field.accuracy(backbone) for name, backbone in untrained.items()}
     latest = [
-        Point(run.name, run.epochs, seed, contestant.precision, 0, 0.0, untrained)
+        Point(run.name, run.epochs, seed, contestant.precision, 0, 0.0, accuracies[run.name])
         for run, contestant in zip(runs, contestants, strict=True)
     ]
     yield from latest

@@ -25,6 +25,7 @@ class Backbone(Protocol):
     trunk: nn.Module  # the part whose weights are saved and loaded
     dense_dim: int | None = None  # channels of `dense`; None: `dim`
     dense: Literal["last", "previous"] = "last"  # the stage that `dense` is of
+    stem: Literal["trained", "whitened"] = "trained"  # its first convolution; see ssl/model/stem.py
     convolutional: bool = True  # whether it is one of convolutions or of attention, which have rates of their own
 
     def __call__(self, image: Tensor) -> Features: ...

@@ -1,13 +1,17 @@
 """From a composed config to parts that fit together: the one place where parts meet."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
+import torch
+from torch import Tensor
 
 from ...datamodules.datamodule import DataModule
 from ...datamodules.loading.sampler import equal_share
 from ...datamodules.loading.stream import Cropper
+from ...datamodules.reading.images import BadImage
 from ...datamodules.sources.partners import originals
 from ..config.make import make
 from ..config.signature import check
@@ -16,9 +20,11 @@ from ..core.contracts import fulfil
 from ..core.draws import mix
 from ..core.errors import UserError
 from ..core.run_folder import Config, refuse_change
+from ..core.step import Batch
 from ..model.chunked import check_chunks
 from ..model.encoder import Encoder
 from ..model.module import Module
+from ..model.stem import whiten_stem
 from ..pretrained.of_run import make_backbone
 from .dry_run import rehearse, two_embeddings
 from .training import Training
@@ -60,7 +66,9 @@ def build_module(config: Config, datamodule: DataModule, training: Training, vie
     seed = config["seed"]
     online = _roles(config, "online_views", range(views.count), views.count)
     target = _roles(config, "target_views", views.targets, views.count)
-    backbone = make_backbone(config)
+    backbone, plain_view = make_backbone(config), make(config["plain_view"])
+    if backbone.stem == "whitened":
+        whiten_stem(backbone.trunk, _some_images(datamodule, plain_view))
     optim = optim.suited(backbone.convolutional)
     for side in views.sides:
         backbone.check(side, side)
@@ -96,7 +104,7 @@ def build_module(config: Config, datamodule: DataModule, training: Training, vie
     loss = fulfil(make(config["loss"], seed=mix(seed, 5), **facts), contracts.Loss, "loss")
     module = Module(
         views,
-        make(config["plain_view"]),
+        plain_view,
         encoder,
         predictor,
         teacher,
@@ -116,6 +124,16 @@ def build_module(config: Config, datamodule: DataModule, training: Training, vie
         if isinstance(part, Encoder):  # the trained one, and that of a teacher of its own
             part.compiled = training.compile
     return module
+
+
+def _some_images(datamodule: DataModule, plain_view: Any) -> Tensor:
+    """Up to 256 training images, evenly spread, without augmentation."""
+    images, found = datamodule.train_images, []
+    for row in torch.linspace(0, len(images) - 1, min(256, len(images))).long().tolist():
+        with suppress(BadImage):
+            (view,) = plain_view(Batch.of(images.read(row)[None]))
+            found.append(view.image)
+    return torch.cat(found)
 
 
 def _check_originals(data: Config) -> None:

@@ -23,6 +23,7 @@ class Backbone(nn.Module):
     """A timm model without its classifier; `pooled`, `dense` and `tokens` are one last layer in three shapes.
 
     Only `dense` may be of the `previous` stage instead, or of the previous block of a ViT: of ResNets, C4 for C5.
+    Training begins with a first convolution of trained filters, or of fixed ones that whiten patches of the images.
     """
 
     trunk: Any  # timm's models share their methods, but no type
@@ -34,8 +35,14 @@ class Backbone(nn.Module):
         patch: int | None = None,
         weights: str | None = None,
         dense: Literal["last", "previous"] = "last",
+        stem: Literal["trained", "whitened"] = "trained",
     ) -> None:
         super().__init__()
+        if stem == "whitened" and weights is not None:
+            raise UserError(
+                "backbone.stem=whitened begins with filters of its own: set backbone.weights=null, or trained"
+            )
+        self.stem = stem
         self.trunk, about = _resnet_tiny() if name == "resnet_tiny" else _timm(name, size, patch)
         self.name, self.size = name, size
         self.dim: int = self.trunk.num_features

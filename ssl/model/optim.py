@@ -24,10 +24,11 @@ class Optim(NamedTuple):
 
     The peak learning rate is lr · batch / 256 (`scaling="linear"`), lr · √(batch / 256) (`"sqrt"`) or lr (`"none"`),
     batch being all samples of one optimiser step. `lr` may hold one rate for networks of convolutions and one for those
-    of attention. The rate rises linearly over the first `warmup` of all steps and falls
-    by a cosine to `final` of the peak, or to `drop` of itself at each of the `milestones`, fractions of all steps. The
-    parts named in `constant` (encoder, predictor, latent, loss) keep the peak rate throughout. Norms and biases have
-    no decay (and, under LARS, no trust ratio); that of the others goes by a cosine to `final_decay` where one is given.
+    of attention. The rate rises linearly over the first `warmup` of all steps, stays at its peak until `hold` of all
+    steps and falls by a cosine to `final` of the peak; or it falls to `drop` of itself at each of the `milestones`,
+    fractions of all steps. The parts named in `constant` (encoder, predictor, latent, loss) keep the peak rate
+    throughout. Norms and biases have no decay (and, under LARS, no trust ratio); that of the others goes by a cosine to
+    `final_decay` where one is given.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Optim(NamedTuple):
     momentum: float = 0.9
     scaling: Literal["linear", "sqrt", "none"] = "linear"
     warmup: float = 0.05
+    hold: float = 0.0
     final: float = 0.0
     milestones: Sequence[float] = ()
     drop: float = 0.1
@@ -63,9 +65,10 @@ class Optim(NamedTuple):
         warm = round(self.warmup * total)
         if step < warm:
             return (step + 1) / warm
-        after = min(1.0, (step - warm) / max(1, total - warm))
         if self.milestones:
             return self.drop ** sum(step >= milestone * total for milestone in self.milestones)
+        falling = max(warm, round(self.hold * total))
+        after = min(1.0, max(0, step - falling) / max(1, total - falling))
         return self.final + (1 - self.final) * _cosine(after)
 
     def factors(self, optimizer: torch.optim.Optimizer, total: int) -> list[Callable[[int], float]]:

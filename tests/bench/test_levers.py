@@ -32,7 +32,7 @@ def test_levers_that_are_callbacks_train_and_are_measured_once(
     levers: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "levers.csv"
-    of_resnets = ["averaged", "small_first", "frozen_stem", "larger_batch_later"]
+    of_resnets = ["averaged", "small_first", "whitened_stem", "larger_batch_later"]
     monkeypatch.setitem(levers.LEVERS, "larger_batch_later", levers.Lever((), lambda: [levers.LargerBatch(8)]))
     for backbone, names in (("resnet_tiny", of_resnets), ("vit_t", ["tokens_half"])):
         arguments = ["--out", str(out), "--backbone", backbone, "--steps", "2", "--levers", *names, "--set", *TINY]

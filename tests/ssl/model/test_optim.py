@@ -18,6 +18,15 @@ def test_warm_up_rises_to_the_peak_and_the_cosine_falls_to_the_end() -> None:
     assert factors[100] == pytest.approx(0.2)
 
 
+def test_the_peak_is_held_before_the_cosine() -> None:
+    optim = Optim("sgd", lr=1.0, weight_decay=0.0, warmup=0.1, hold=0.6, final=0.2)
+    factors = [optim.factor(step, 100) for step in range(101)]
+    assert factors[10:61] == [1.0] * 51
+    assert factors[80] == pytest.approx(0.2 + 0.8 * 0.5)
+    assert factors[100] == pytest.approx(0.2)
+    assert factors[:10] == [optim._replace(hold=0.0).factor(step, 100) for step in range(10)]
+
+
 @given(st.floats(0, 1), st.integers(1, 500))
 def test_the_factor_never_leaves_its_range(warmup: float, total: int) -> None:
     optim = Optim("sgd", lr=1.0, weight_decay=0.0, warmup=warmup)
