@@ -1,4 +1,4 @@
-"""From a data set to the batches of a training run."""
+"""The data module: from a data set to the batches of a training run."""
 
 import logging
 from pathlib import Path
@@ -132,7 +132,7 @@ class DataModule(pl.LightningDataModule):
         return images.first(int((images.source == 0).sum())) if isinstance(images, Stack) else images
 
     def state_dict(self) -> dict[str, int]:
-        """What has been trained on: what has been loaded may be ahead of it."""
+        """Return what has been trained on: what has been loaded may be ahead of it."""
         if self.trainer is None:
             return {"batches": self.served}
         return {"batches": self.trainer.fit_loop.epoch_loop.batch_progress.total.processed}  # pyright: ignore[reportAttributeAccessIssue]
@@ -142,7 +142,7 @@ class DataModule(pl.LightningDataModule):
 
     @property
     def _train_sets(self) -> list[ImageSet]:
-        """What is held together or not at all."""
+        """Return the sets that are held in memory together or not at all."""
         return [self.train_images, *([self.partners.images] if self.partners else [])]
 
     def _hold(self, images: ImageSet, *beside: ImageSet) -> tuple[ImageSet, Int[Tensor, " m"]]:

@@ -1,4 +1,4 @@
-"""What is measured of a run, or of any backbone: by every protocol that is asked for."""
+"""The evaluation of a run, or of any backbone, by every protocol that is asked for."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence

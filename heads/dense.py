@@ -58,6 +58,6 @@ class Propagation(nn.Module):
 
 
 def of_each_pixel(net: nn.Module, z: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
-    """What a network of vectors makes of every pixel."""
+    """Return what a network of vectors makes of every pixel."""
     b, _, h, w = z.shape
     return net(z.permute(0, 2, 3, 1).flatten(0, 2)).unflatten(0, (b, h, w)).permute(0, 3, 1, 2)

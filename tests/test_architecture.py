@@ -104,6 +104,45 @@ def test_folders_and_files_are_small() -> None:
         assert len(file.read_text().splitlines()) <= 400, file
 
 
+NO_BEGINNING = set(
+    [
+        "After",
+        "As",
+        "At",
+        "Before",
+        "Between",
+        "By",
+        "For",
+        "From",
+        "How",
+        "In",
+        "Likewise",
+        "Of",
+        "On",
+        "Such",
+        "Through",
+        "To",
+        "What",
+        "When",
+        "Where",
+        "Whether",
+        "Which",
+        "Who",
+        "Whose",
+        "Why",
+        "With",
+        "Without",
+    ]
+)
+
+
+def test_a_docstring_begins_with_what_is_returned_or_done() -> None:
+    for file in SOURCES:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module) and (text := ast.get_docstring(node)):
+                assert text.split()[0].rstrip(":,;") not in NO_BEGINNING, (file, text.splitlines()[0])
+
+
 def targets() -> list[str]:
     def walk(node: object) -> list[str]:
         if isinstance(node, dict):

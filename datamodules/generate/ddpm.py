@@ -91,5 +91,5 @@ class DDPM(pl.LightningModule):
         checkpoint["config"] = self.config
 
     def save(self, folder: Path) -> None:
-        """As a pipeline of diffusers."""
+        """Save a pipeline of diffusers."""
         diffusers().DDPMPipeline(self.average.module, self.scheduler).save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""What files hold, in a few letters that are others when one of them is changed."""
+"""A hash of the content of files."""
 
 import hashlib
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""How far the variation of an image is to be from it: one level for all images, or a table."""
+"""The distance of a variation from its image: one level for all images, or a table."""
 
 from pathlib import Path
 

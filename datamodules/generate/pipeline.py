@@ -82,7 +82,7 @@ def _load(folder: Path, kind: Kind) -> Any:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Of the pipeline: what else is in the folder is not part of it."""
+    """Return the files of the pipeline: what else is in the folder is not part of it."""
     parts = [folder / name for name in json.loads((folder / INDEX).read_text())]
     inside = [path for part in parts if part.is_dir() for path in part.rglob("*")]
     return sorted(path for path in [*folder.iterdir(), *inside] if path.is_file())

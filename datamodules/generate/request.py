@@ -1,4 +1,4 @@
-"""What is asked of a generator, and what a generator is."""
+"""A request to a generator, and the contract of a generator."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -20,7 +20,7 @@ class Request(NamedTuple):
     original: UInt8[Tensor, "3 H W"] = torch.empty(3, 0, 0, dtype=torch.uint8)
 
     def noise(self) -> torch.Generator:
-        """Of this image alone, from its beginning; on the CPU, so that it is the same for every device."""
+        """The noise of this image alone, from its beginning; on the CPU, so that it is the same for every device."""
         return torch.Generator().manual_seed(self.seed)
 
 
@@ -30,12 +30,12 @@ class Generator(Protocol):
 
     @property
     def levels(self) -> Levels | None:
-        """How far variations are to be from their originals; None: it makes no variations."""
+        """The distances of variations from their originals; None: it makes no variations."""
         ...
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What else decides the images; `model` and `steps` are written beside each of them."""
+        """The settings that decide the images; `model` and `steps` are written beside each of them."""
         ...
 
     def __call__(self, requests: Sequence[Request]) -> list[UInt8[Tensor, "c h w"]]: ...

@@ -74,7 +74,7 @@ class Parts:
 
 
 def _numbers(file: Path) -> int:
-    """Of images that a file is for; 0: it is missing or damaged."""
+    """Return the number of images that a file is for; 0: it is missing or damaged."""
     try:
         return int((pq.read_schema(file).metadata or {})[NUMBERS])
     except (OSError, pa.ArrowInvalid, KeyError):

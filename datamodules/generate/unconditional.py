@@ -12,7 +12,7 @@ from .request import Request
 
 
 class Sampled:
-    """What an unconditional pipeline of diffusers makes, such as DDPM (Ho et al. 2020) or DDIM (Song et al. 2021).
+    """Images of an unconditional pipeline of diffusers, such as DDPM (Ho et al. 2020) or DDIM (Song et al. 2021).
 
     Args:
         folder: where the pipeline is.

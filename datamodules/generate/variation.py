@@ -14,7 +14,7 @@ from .request import Request
 
 
 class Variation:
-    """What an unCLIP pipeline of diffusers makes of the CLIP embedding of an image (Ramesh et al. 2022).
+    """Images that an unCLIP pipeline of diffusers makes of an image's CLIP embedding (Ramesh et al. 2022).
 
     The noise level says how far the embedding is diffused first; the prompt is empty.
 

@@ -1,4 +1,4 @@
-"""In which order images are read."""
+"""The order in which images are read."""
 
 import lazy_loader
 

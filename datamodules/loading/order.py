@@ -1,4 +1,4 @@
-"""Which training rows meet in a batch: shuffled, or so many of each of some classes."""
+"""The choice of training rows that meet in a batch: shuffled, or so many of each of some classes."""
 
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable

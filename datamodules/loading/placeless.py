@@ -1,4 +1,4 @@
-"""What Lightning asks of a loader that can be resumed."""
+"""The members that Lightning asks of a loader that can be resumed."""
 
 
 class Placeless:

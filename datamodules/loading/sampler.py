@@ -82,7 +82,7 @@ def whole_batches(rows: Rows, batch_size: int, accumulate: int = 1, order: Order
 
 
 def equal_share(batch_size: int, world: int) -> int:
-    """What each rank takes of a global batch."""
+    """Return each rank's share of a global batch."""
     if batch_size % world:
         lower = batch_size // world * world
         choices = f"{lower} or {lower + world}" if lower else f"{world}"

@@ -19,7 +19,7 @@ from .sampler import Batches, Pick
 
 @runtime_checkable
 class Cropper(Protocol):
-    """What workers need of a view source."""
+    """A view source, as workers need it."""
 
     count: int
 

@@ -43,7 +43,7 @@ class Encoded(ABC):
         return decode(*self.content(row), held=self.held, enough=self.enough)
 
     def fingerprint(self) -> str:
-        """Of where the images are, how large their files and when they were last changed."""
+        """Return a hash of where the images are, how large their files and when they were last changed."""
         digest = sha256(f"{self.held} {self.enough}".encode())
         for file in self.files():
             stat = file.stat()
@@ -52,7 +52,7 @@ class Encoded(ABC):
 
     @abstractmethod
     def files(self) -> Iterable[Path]:
-        """Where the images are, in order."""
+        """Return the paths of the images, in order."""
 
     @abstractmethod
     def content(self, row: int) -> tuple[str, Path | bytes]:

@@ -46,7 +46,7 @@ def _checked(columns: Sequence[str], part: ds.FileSystemDataset, train: ds.FileS
 
 
 def _kind(kind: pa.DataType) -> str | None:
-    """What a column holds, if it may be a factor or several."""
+    """Return the kind of factor that a column holds, if it may be one or several."""
     if _lists(kind):
         return f"lists of {_kind(kind.value_type)}" if is_label(kind.value_type) else None
     if pa.types.is_boolean(kind):

@@ -1,4 +1,4 @@
-"""What a data set offers to the rest: rows of RGB images with labels, if there are any."""
+"""The contract of a data set: rows of RGB images with labels, if there are any."""
 
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -55,7 +55,7 @@ class BadImage(OSError):
 
 
 def known(images: ImageSet, row: Int[Tensor, " b"]) -> dict[str, Tensor]:
-    """What a batch of these rows has beside pixels, by the names of its fields."""
+    """Return the fields that a batch of these rows has beside pixels, by their names."""
     return {"row": row, "label": images.label[row], "factors": images.factors[row], "source": images.source[row]}
 
 
@@ -88,6 +88,6 @@ class Stack:
         return self.stack[row]
 
     def fingerprint(self) -> str:
-        """Of the pixels."""
+        """Return a hash of the pixels."""
         pixels = self.stack.cpu().contiguous()
         return sha256(f"{tuple(pixels.shape)}".encode() + pixels.numpy().data).hexdigest()

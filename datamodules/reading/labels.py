@@ -53,7 +53,7 @@ def numbers(
 
 
 def _names(feature: dict | list) -> Sequence[str]:
-    """Of the classes of a column, or of those that its lists hold."""
+    """Return the names of the classes of a column, or of those that its lists hold."""
     while isinstance(feature, list) or "feature" in feature:
         feature = feature[0] if isinstance(feature, list) else feature["feature"]
     return feature.get("names", ())

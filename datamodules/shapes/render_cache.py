@@ -20,7 +20,7 @@ def user_cache() -> Path:
 
 
 def cached(path: Path, shape: tuple[int, ...], compute: Callable[[], UInt8[Tensor, "..."]]) -> UInt8[Tensor, "..."]:
-    """What the file holds or, if it is missing or damaged, what `compute` returns and the file will hold.
+    """Return the content of a file or, if it is missing or damaged, of `compute`, which the file then holds.
 
     A folder that cannot be written to costs the next call its time, and nothing else.
     """

@@ -35,7 +35,7 @@ CHUNK = 1 << 19  # pixels drawn at a time: what stays in a processor's cache
 
 
 class Scenes(NamedTuple):
-    """What differs between images: numbers in [0, 1), all independent."""
+    """The properties that differ between images: numbers in [0, 1), all independent."""
 
     shape: Float[Tensor, " n"]
     foreground_texture: Float[Tensor, " n"]
@@ -87,7 +87,7 @@ def _paint(scenes: Scenes, size: int, foreground: float, background: float) -> F
 
 
 def _cover(scenes: Scenes, x: Plane, y: Plane) -> Float[Tensor, "b h w"]:
-    """How much of each pixel is the shape's, from the distance of its centre to the outline."""
+    """Return the shape's share of each pixel, from the distance of its centre to the outline."""
     right, up, scale, turn = (u[:, None, None] for u in (scenes.x, scenes.y, scenes.scale, scenes.rotation))
     radius = RADIUS[0] * (RADIUS[1] / RADIUS[0]) ** scale
     x, y = _turn((x - OFFSET * (2 * right - 1)) / radius, (y - OFFSET * (2 * up - 1)) / radius, turn)

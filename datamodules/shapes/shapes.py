@@ -87,11 +87,11 @@ class Rendered:
         return scenes.render(self.scenes.rows(slice(row, row + 1)), self.size, *self.loudness)[0]
 
     def fingerprint(self) -> str:
-        """Of what the images are drawn from."""
+        """Return a hash of what the images are drawn from."""
         return self.file.stem.rpartition("_")[2]
 
 
 def _renderer() -> str:
-    """What tells one renderer from another: its source."""
+    """Return a hash that tells one renderer from another: of its source."""
     files = [Path(str(module.__file__)) for module in (outlines, scenes, textures)]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

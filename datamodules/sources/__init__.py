@@ -1,4 +1,4 @@
-"""Where images come from."""
+"""The places that images come from."""
 
 import lazy_loader
 

@@ -95,7 +95,7 @@ def _existing(root: str) -> Path:
 
 
 def _parts(root: Path) -> tuple[Path, Path | None]:
-    """Where to train and where to test; one folder for both unless its folders are called nothing but PARTS."""
+    """Return the folders to train and to test on; one for both unless its folders are called nothing but PARTS."""
     folders = {path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")}
     if "train" not in folders or not folders <= set(PARTS):
         return root, None

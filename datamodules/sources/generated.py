@@ -16,7 +16,7 @@ COLUMN = "image"  # of parquet files
 
 
 def generated_images(path: str | None, size: int | None = None, held: int | None = None) -> ImageSet | None:
-    """What is at `path`: a folder of images or of parquet files, one parquet file, or an npz file with one array.
+    """Return the images at `path`: a folder of images or parquet files, one parquet file, or an npz file of one array.
 
     Args:
         path: where they are; None: there are none.

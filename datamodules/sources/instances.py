@@ -56,7 +56,7 @@ class Instances:
 
 
 def _pairs(table: pa.Table, file: Path) -> Pairs:
-    """What the list says of each pair, in its order."""
+    """Return the pairs of the list, in its order."""
     pairs: Pairs = {}
     for query, image, said in zip(*(table[name].to_pylist() for name in COLUMNS), strict=True):
         word = said if query else said or NEGATIVE
@@ -92,7 +92,7 @@ def _refuse_missing(file: Path, names: list[str]) -> None:
 
 
 def _places(pairs: Pairs, word: str, queries: list[str], gallery: list[str]) -> list[Int[Tensor, " _"]]:
-    """Of the images of this relevance, for each query."""
+    """Return the places of the images of this relevance, for each query."""
     place = {name: i for i, name in enumerate(gallery)}
     found: dict[str, list[int]] = {name: [] for name in queries}
     for (query, image), said in pairs.items():

@@ -61,7 +61,7 @@ class InParquet(Parquet):
 
 
 def _there(files: list[str], column: str) -> Bool[Tensor, " n"]:
-    """Whether there are bytes, for every row."""
+    """Tell of every row whether there are bytes."""
     table = ds.dataset(files)
     record = table.schema.field(column).type.num_fields > 0
     content = ds.field(column, "bytes") if record else ds.field(column)

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Partners:
-    """Which image is the partner of which training row."""
+    """The partners of the training rows."""
 
     images: ImageSet
     place: Int[Tensor, " n"]  # of each training row's partner in `images`; -1: it has none
@@ -57,7 +57,7 @@ class Partners:
         return replace(self, place=F.pad(self.place, (0, more), value=-1), level=F.pad(self.level, (0, more), value=-1))
 
     def captions(self, row: Int[Tensor, " b"]) -> list[str]:
-        """What is known of the partners of these rows, in a few words."""
+        """Return captions of the partners of these rows, in a few words."""
         known = zip(self.place[row].tolist(), self.level[row].tolist(), strict=True)
         return ["no partner" if place < 0 else f"level {level}" if level >= 0 else "" for place, level in known]
 

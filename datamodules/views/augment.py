@@ -29,7 +29,7 @@ CPU_CHUNK, GPU_CHUNK = 350_000, 2**26  # values of views worked on at a time: wh
 
 
 class Draw(NamedTuple):
-    """What happens to each image in a view."""
+    """The operations on each image in a view, as drawn."""
 
     pixels: Int[Tensor, "b 4"]
     flipped: Bool[Tensor, " b"]
@@ -93,12 +93,12 @@ class Augment:
 
     @property
     def side(self) -> int:
-        """Of the views, in pixels."""
+        """The side of the views, in pixels."""
         return self.size // self.shrink
 
     @property
     def sides(self) -> set[int]:
-        """Of all views that it makes."""
+        """The sides of all views that it makes."""
         return {self.side}
 
     @property

@@ -1,4 +1,4 @@
-"""Where random resized crops lie."""
+"""The places of random resized crops."""
 
 import math
 from collections.abc import Sequence

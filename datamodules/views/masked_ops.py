@@ -22,5 +22,5 @@ def on_chosen(
 
 
 def in_use(chosen: Bool[Tensor, "b n"]) -> list[bool]:
-    """For each of n operations, whether it may touch any image."""
+    """Tell of each of n operations whether it may touch any image."""
     return chosen.any(0).tolist() if chosen.device.type == "cpu" else [True] * chosen.shape[1]

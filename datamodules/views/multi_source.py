@@ -61,7 +61,7 @@ class Several:
 
     @property
     def sides(self) -> set[int]:
-        """Of all views that it makes, in pixels."""
+        """The sides of all views that it makes, in pixels."""
         return set[int]().union(*(source.sides for source in self.sources.values()))
 
     @property
@@ -74,5 +74,5 @@ class Several:
 
     @property
     def _views(self) -> list[tuple[int, Augment | Plain, int]]:
-        """For every view the number of its source, the source, and the view's number there."""
+        """The number of every view's source, the source, and the view's number there."""
         return [(n, source, own) for n, source in enumerate(self.sources.values()) for own in range(source.count)]

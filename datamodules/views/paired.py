@@ -55,11 +55,11 @@ class Paired:
         )
 
     def shown(self, batch: Batch) -> Int[Tensor, " b"]:
-        """For each image the number of the view that shows its partner; -1: none."""
+        """Return for each image the number of the view that shows its partner; -1: none."""
         return self.partner_view(batch.key).where(batch.paired, -1)
 
     def partner_view(self, key: Int[Tensor, " b"]) -> Int[Tensor, " b"]:
-        """For each key the number of the view that is to show the partner, if there is one; -1: none."""
+        """Return for each key the number of the view that is to show the partner, if there is one; -1: none."""
         targets = torch.tensor(list(self.targets), device=key.device)
         which, whether = uniforms(key, PICK, 2).unbind(1)
         return targets[(which * len(targets)).long()].where(whether < self.probability, -1)
@@ -92,7 +92,7 @@ class Paired:
 
     @property
     def sides(self) -> set[int]:
-        """Of all views that it makes, in pixels."""
+        """The sides of all views that it makes, in pixels."""
         return self.source.sides
 
     @property

@@ -35,7 +35,7 @@ class Plain:
 
     @property
     def sides(self) -> set[int]:
-        """Of all views that it makes, in pixels."""
+        """The sides of all views that it makes, in pixels."""
         return {self.size}
 
     @property
@@ -47,7 +47,7 @@ class Plain:
         return self.some(batch, range(self.count))
 
     def some(self, batch: Batch, views: Sequence[int]) -> tuple[View, ...]:
-        """As many views as there are numbers."""
+        """Return as many views as there are numbers."""
         crop = batch.crops[0] if batch.crops else self._crop(batch.images)
         image = F.normalize(F.to_dtype(crop.image, torch.float32, scale=True), list(self.mean), list(self.std))
         return (View(image, crop.box, torch.zeros_like(batch.key, dtype=torch.bool)),) * len(views)

@@ -1,4 +1,4 @@
-"""What the settings of a view source may be."""
+"""The limits of a view source's settings."""
 
 from collections.abc import Sequence
 from math import inf

@@ -1,4 +1,4 @@
-"""From images to features: one pass of a frozen backbone, without augmentation."""
+"""The features of images: one pass of a frozen backbone, without augmentation."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 @runtime_checkable
 class Images(Protocol):
-    """What an evaluation needs of an image set."""
+    """An image set, as an evaluation needs it."""
 
     label: Int[Tensor, " n"]
     factors: Int[Tensor, "n f"]
@@ -134,7 +134,7 @@ def count_unread(read: int, asked: int) -> None:
 
 
 def known(images: Images) -> FeatureStore:
-    """What is known before anything is extracted: all but the features, which have no dimension yet."""
+    """Return what is known before anything is extracted: all but the features, which have no dimension yet."""
     row = torch.arange(len(images))
     return FeatureStore(torch.empty(len(row), 0), images.label, images.factors, row, {}, images.factor_names)
 

@@ -47,7 +47,7 @@ class Disk:
         precision: str = "32-true",
         layers: Sequence[str] = ("h",),
     ) -> FeatureStore:
-        """What `extract` gives of all rows: of layers that are there from their files, of others by one pass."""
+        """Return what `extract` gives of all rows: layers that are there from their files, others by one pass."""
         setting = {"batch_size": batch_size, "precision": precision, "device": device.type}
         seen = {"backbone": fingerprint(backbone), "images": images.fingerprint(), "view": repr(view), **setting}
         about = {layer: {**seen, "layer": layer} for layer in layers}

@@ -1,4 +1,4 @@
-"""How much of a number is the choice of test images: percentile bootstrap over them (Efron, 1979)."""
+"""The share of a number that is the choice of test images: percentile bootstrap over them (Efron, 1979)."""
 
 from typing import Any, NamedTuple
 
@@ -31,13 +31,13 @@ class Comparison(NamedTuple):
 
 
 def interval(score: Float[Tensor, " n"], seed: int = 0) -> Interval:
-    """Of one score per test image, such as 1 for a hit and 0 for a miss."""
+    """Return the interval of one score per test image, such as 1 for a hit and 0 for a miss."""
     low, high = _bootstrap(score, seed).confidence_interval
     return Interval(score.double().mean().item(), float(low), float(high))
 
 
 def paired(a: Float[Tensor, " n"], b: Float[Tensor, " n"], seed: int = 0) -> Comparison:
-    """Of a − b, the scores of two models for the same test images in the same order."""
+    """Return the comparison of two models by a − b, their scores for the same test images in the same order."""
     difference = a.double() - b.double()
     found = _bootstrap(difference, seed)
     low, high = found.confidence_interval

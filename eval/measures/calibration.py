@@ -1,4 +1,4 @@
-"""Whether a classifier is as often right as it says."""
+"""The calibration of a classifier: how much more often it says it is right than it is."""
 
 import torch
 from jaxtyping import Float, Int

@@ -1,4 +1,4 @@
-"""What a classifier's logits are worth: one number each."""
+"""The quality of a classifier's logits: one number each."""
 
 import math
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""How clusters agree with classes."""
+"""The agreement of clusters with classes."""
 
 import torch
 from jaxtyping import Int

@@ -1,4 +1,4 @@
-"""How far the features of generated images lie from those of real ones."""
+"""The distance of the features of generated images from those of real ones."""
 
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ class DomainGap(NamedTuple):
 
 
 def domain_gap(real: Float[Tensor, "n d"], generated: Float[Tensor, "m d"], seed: int = 0) -> DomainGap:
-    """Of equally many rows of each, at random, since RankMe and separability depend on the number."""
+    """Return the gap of equally many rows of each, at random, since RankMe and separability depend on the number."""
     count = min(len(real), len(generated))
     if count < FOLDS:
         raise UserError(f"{len(real)} real and {len(generated)} generated images: expected {FOLDS} or more of each")
@@ -38,7 +38,7 @@ def domain_gap(real: Float[Tensor, "n d"], generated: Float[Tensor, "m d"], seed
 
 
 def centroid_distance(real: Float[Tensor, "n d"], generated: Float[Tensor, "m d"]) -> Float[Tensor, ""]:
-    """Between the means of features brought to unit length: from 0 to 2."""
+    """Return the distance between the means of features brought to unit length: from 0 to 2."""
     return (normalize(real, dim=1).mean(0) - normalize(generated, dim=1).mean(0)).norm()
 
 

@@ -1,4 +1,4 @@
-"""How embeddings lie on the unit sphere."""
+"""The geometry of embeddings on the unit sphere."""
 
 import math
 
@@ -20,7 +20,7 @@ def uniformity(x: Float[Tensor, "n d"], t: float = 2.0) -> Float[Tensor, ""]:
 
 
 def uniformity_optimum(dim: int, t: float = 2.0) -> float:
-    """What points spread evenly over the sphere have: log ₀F₁(; dim/2; t²) − 2t."""
+    """Return the uniformity of points spread evenly over the sphere: log ₀F₁(; dim/2; t²) − 2t."""
     term = total = 1.0
     for k in range(1, 100):
         term *= t * t / (k * (dim / 2 + k - 1))

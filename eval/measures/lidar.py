@@ -1,4 +1,4 @@
-"""How many dimensions tell images apart beyond what their views scatter."""
+"""The number of dimensions that tell images apart beyond what their views scatter."""
 
 import torch
 from jaxtyping import Float, Int

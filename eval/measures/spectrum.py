@@ -1,4 +1,4 @@
-"""How many dimensions embeddings use, and how evenly."""
+"""The number of dimensions that embeddings use, and how evenly."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Which classes a loss with gates on class pairs has come to relate, as a table and as a picture."""
+"""The classes that a loss with gates on class pairs has come to relate, as a table and as a picture."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is watched during training, from tensors that are there anyway; it never changes training."""
+"""Measures during training, of tensors that are there anyway; they never change training."""
 
 import logging
 from abc import ABC, abstractmethod
@@ -104,7 +104,7 @@ def read(step: Step) -> dict[str, Tensor]:
 
 
 def collapse(values: dict[str, float]) -> str | None:
-    """In plain words why these readings are a collapse, if they are."""
+    """Say in plain words why these readings are a collapse, if they are."""
     if values.get("positive_similarity", 0) > 0.99 and values.get("negative_similarity", 0) > 0.99:
         return "all images have nearly the same one; lower optim.lr, or check teacher, predictor and loss"
     if values.get("feature_std_ratio", 1) < 0.3:

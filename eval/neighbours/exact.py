@@ -70,7 +70,7 @@ def _nearest(bank: Float[Tensor, "m d"], unit: Float[Tensor, "n d"], k: int) -> 
 
 
 def _sorted(similarity: Float[Tensor, "n k"], position: Int[Tensor, "n k"]) -> Neighbours:
-    """By falling similarity, then by rising position."""
+    """Sort by falling similarity, then by rising position."""
     position, order = position.sort(dim=1)
     similarity, order = similarity.gather(1, order).sort(dim=1, descending=True, stable=True)
     return similarity, position.gather(1, order)

@@ -105,6 +105,6 @@ def _precision(
 
 
 def _order(score: Float[Tensor, " p"], correct: Bool[Tensor, " p"]) -> Int[Tensor, " p"]:
-    """By falling score; of equal ones the wrong first."""
+    """Return the order by falling score; of equal ones the wrong first."""
     order = correct.long().argsort(stable=True)
     return order[score[order].argsort(descending=True, stable=True)]

@@ -16,7 +16,7 @@ Relevance = Callable[[Int[Tensor, " b"]], Int8[Tensor, "b n"]]  # of every galle
 
 
 class Rankings(NamedTuple):
-    """What some queries have found, the most similar first."""
+    """The images that some queries have found, the most similar first."""
 
     query: Int[Tensor, " b"]
     cosine: Float[Tensor, "b n"]
@@ -52,7 +52,7 @@ def among(relevance: Relevance, query: Int[Tensor, " q"], gallery: Int[Tensor, "
 
 
 def rankings(queries: Float[Tensor, "q d"], gallery: Float[Tensor, "n d"], relevance: Relevance) -> Iterator[Rankings]:
-    """Of all queries, a few at a time. Of equal similarities the first in the gallery leads."""
+    """Return the rankings of all queries, a few at a time. Of equal similarities the first in the gallery leads."""
     unit = gallery.to(torch.float32, copy=True)
     normalize(unit, out=unit)
     for rows in torch.arange(len(queries)).split(max(1, CELLS // len(gallery))):

@@ -1,4 +1,4 @@
-"""Where probes choose their settings: on a part of train, so that test is read once."""
+"""The held-out part of train, where probes choose their settings, so that test is read once."""
 
 from typing import Literal
 

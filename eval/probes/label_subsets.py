@@ -1,4 +1,4 @@
-"""Which few images keep their label: decided by a hash of their rows, so that every checkpoint sees the same."""
+"""The few images that keep their label: by a hash of their rows, so that every checkpoint sees the same."""
 
 import hashlib
 
@@ -39,7 +39,7 @@ def digest(row: Int[Tensor, " m"]) -> str:
 
 
 def _first(label: Int[Tensor, " n"], row: Int[Tensor, " n"], count: Int[Tensor, " c"], seed: int) -> Int[Tensor, " m"]:
-    """Of each class as many rows as its `count`, those whose hashes come first; in rising order."""
+    """Return as many rows of each class as its `count`, those whose hashes come first; in rising order."""
     row, label = row[label >= 0], label[label >= 0]
     order = keys(seed, row).argsort()
     order = order[label[order].argsort(stable=True)]  # by class, then by hash

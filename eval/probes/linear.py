@@ -28,7 +28,7 @@ class Trial(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """What a probe says of a test set, how its learning rate was found, and how good it was there."""
+    """A probe's logits for a test set, how its learning rate was found, and how good it was there."""
 
     logits: Float[Tensor, "n c"]
     learning_rate: float
@@ -47,7 +47,7 @@ def probe(
     variant: Variant = "clean",
     metric: Metric = accuracy,
 ) -> Probe:
-    """Of every labelled row of `test`.
+    """Return the probe's logits for every labelled row of `test`.
 
     The best of a trial names the learning rate with which a new head is trained on all of `train`. If `clean`, that
     head alone reads `test`, once.

@@ -40,7 +40,7 @@ class Classifier(NamedTuple):
 
 
 class Regression(NamedTuple):
-    """What the regression says of a test set, how its penalty was found, and how good it was there."""
+    """A regression's logits for a test set, how its penalty was found, and how good it was there."""
 
     logits: Float[Tensor, "n c"]
     penalty: float
@@ -67,7 +67,7 @@ def logreg(
     variant: Variant = "clean",
     metric: Metric = accuracy,
 ) -> Regression:
-    """Of every labelled row of `test`; features are taken as they are.
+    """Return the regression's logits for every labelled row of `test`; features are taken as they are.
 
     Every penalty is tried where candidates are trained; the one that does best where they are judged (the higher on a
     tie) is the penalty of a regression on all of `train`. If `clean`, that regression alone reads `test`, once.

@@ -19,7 +19,7 @@ SHARED = 100_000_000  # products per step from which it pays to share them among
 
 
 class Recipe(NamedTuple):
-    """How heads are trained: SGD with momentum 0.9, a cosine to 0, no weight decay."""
+    """The training of heads: SGD with momentum 0.9, a cosine to 0, no weight decay."""
 
     learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0)
     epochs: int = 10

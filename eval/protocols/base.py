@@ -1,4 +1,4 @@
-"""What all protocols share: they turn frozen features, or a backbone and images, into rows of results."""
+"""The base of all protocols: they turn frozen features, or a backbone and images, into rows of results."""
 
 import math
 from abc import ABC, abstractmethod
@@ -82,7 +82,7 @@ def at_least(least: int, **settings: int | Sequence[int]) -> None:
 
 
 def obstacle(train: FeatureStore, test: FeatureStore) -> str | None:
-    """Why nothing that needs labels can be measured, if so."""
+    """Return why nothing that needs labels can be measured, if so."""
     classes = train.label[train.label >= 0].unique()
     if len(classes) == 0:
         return "no training image has a label"

@@ -1,4 +1,4 @@
-"""Whether a linear probe is as often right as it says."""
+"""The calibration of a linear probe."""
 
 import time
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""How alike two backbones see the same images."""
+"""The similarity of two backbones' features of the same images."""
 
 import time
 from collections.abc import Iterator, Sequence

@@ -14,7 +14,7 @@ from .validate import classes, usable
 
 
 class Cluster(Protocol):
-    """How clusters of spherical k-means agree with the classes of the test images; train has no part in it.
+    """The agreement of clusters by spherical k-means with the classes of the test images; train has no part in it.
 
     Accuracy under the best matching, purity, NMI, AMI and ARI. The intervals of the first two hold for the clusters as
     they are. Metrics of other clusters than one per class have their number in their name.

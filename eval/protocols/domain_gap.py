@@ -1,4 +1,4 @@
-"""How far generated images lie from the real ones, in the eyes of a backbone."""
+"""The distance of generated images from real ones, by the features of a backbone."""
 
 import time
 from collections.abc import Iterator

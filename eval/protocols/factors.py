@@ -1,4 +1,4 @@
-"""What features tell of each factor of the images."""
+"""Protocols on each factor of the images."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -56,7 +56,7 @@ def each_factor(train: FeatureStore, test: FeatureStore) -> list[Target]:
 
 
 def left_out(name: str, reason: str | None) -> bool:
-    """Whether there is a reason, which is then told."""
+    """Tell whether there is a reason, and log it."""
     if reason:
         log.warning("factor %s is left out: %s", name, reason)
     return bool(reason)

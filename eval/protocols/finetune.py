@@ -23,7 +23,7 @@ LEAST = 10  # images of which a tenth is one
 
 
 class Outcome(NamedTuple):
-    """What a classifier says of the images that could be read, and how it was found."""
+    """A classifier's logits for the images that could be read, and how it was found."""
 
     row: Int[Tensor, " n"]
     logits: Float[Tensor, "n c"]
@@ -72,7 +72,7 @@ class Tuned(Tuning):
             raise UserError(f"protocols.{self.name}.rates are tried on a tenth of {seen} images: give one rate instead")
 
     def rows(self, train: FeatureStore) -> Int[Tensor, " m"]:
-        """Of the images to train on."""
+        """Return the rows of the images to train on."""
         train = train.labelled()
         return train.row if self.share == 1 else share_of_all(train.label, train.row, self.share, self.split)
 
@@ -100,7 +100,7 @@ class Tuned(Tuning):
     def _clean(
         self, subject: Subject, test: Images, rows: Int[Tensor, " m"], tested: Int[Tensor, " n"], seed: int
     ) -> Outcome:
-        """By a classifier for which test is read once."""
+        """Return the outcome of a classifier for which test is read once."""
         about = self._choice(subject, rows, seed) if self.rates else {"learning_rate": self.recipe.optim.lr}
         *_, model = self.recipe.train(subject, rows, seed, about["learning_rate"])
         return Outcome(*predict(model, subject, test, tested), about)
@@ -118,7 +118,7 @@ class Tuned(Tuning):
     def _published(
         self, subject: Subject, test: Images, rows: Int[Tensor, " m"], tested: Int[Tensor, " n"], seed: int
     ) -> Outcome:
-        """By whichever classifier does best on test, of all rates and epochs; the first, on a tie."""
+        """Return the outcome of the classifier that does best on test, of all rates and epochs; the first, on a tie."""
         outcomes = (
             Outcome(*predict(model, subject, test, tested), {"learning_rate": rate, "epoch": epoch})
             for rate in self.rates or [self.recipe.optim.lr]

@@ -1,4 +1,4 @@
-"""How a linear head is trained on random views, perhaps with the backbone below it."""
+"""The training of a linear head on random views, perhaps with the backbone below it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

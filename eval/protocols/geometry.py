@@ -79,7 +79,7 @@ def _pairs(store: FeatureStore) -> dict[str, Measure]:
 
 
 def _attempt(metric: str, measure: Measure) -> Row | None:
-    """What is measured, if that is possible."""
+    """Return the row of a measure, if it can be taken."""
     try:
         row = measure()
     except UserError as reason:

@@ -1,4 +1,4 @@
-"""What random views of one image have in common, and what tells images apart."""
+"""The dimensions that tell images apart beyond what random views of one image scatter."""
 
 import time
 from collections.abc import Iterator

@@ -84,7 +84,7 @@ class MultiLabel(Protocol):
         return found
 
     def _no_choice(self, train: FeatureStore, test: FeatureStore, seed: int) -> str | None:
-        """Why the penalty of a factor cannot be chosen, if so."""
+        """Return why the penalty of a factor cannot be chosen, if so."""
         bare = [store._replace(features=store.features[:, :0]).labelled() for store in (train, test)]  # to copy less
         train, test = bare
         rows, judge = split(train, test, seed, self.variant)
@@ -101,7 +101,7 @@ def _score(logits: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:
 
 
 def _obstacle(train: FeatureStore, test: FeatureStore) -> str | None:
-    """Why there is no average precision of this factor, if so."""
+    """Return why there is no average precision of this factor, if so."""
     if any((store.label > 1).any() for store in (train, test)):
         return "it has other values than 0 and 1"
     return obstacle(train, test) or (None if (test.label == 1).any() else "it is 0 in all test images")

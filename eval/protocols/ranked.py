@@ -12,7 +12,7 @@ NAMES = {"average_precision": "map", "average_precision_at_r": "map_at_r"}
 
 
 def means(kind: str, found: Mapping[str, Float[Tensor, " q"]], row: Int[Tensor, " q"], seed: int) -> Iterator[Row]:
-    """Of each measure its mean over the queries that have a positive, with a bootstrap over them."""
+    """Return the mean of each measure over the queries that have a positive, with a bootstrap over them."""
     for name, score in found.items():
         counted = ~score.isnan()
         value, low, high = interval(score[counted], seed)

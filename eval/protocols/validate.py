@@ -1,4 +1,4 @@
-"""Which rows a protocol can use."""
+"""The rows that a protocol can use."""
 
 from ...ssl.core.errors import UserError
 from ..features.store import FeatureStore

@@ -31,7 +31,7 @@ def write(rows: list[Row], folder: Path, scores: dict[int, Score] | None = None)
 
 
 def read(folder: Path) -> tuple[list[Row], dict[int, Score]]:
-    """What `write` wrote."""
+    """Read what `write` wrote."""
     try:
         rows = json.loads((folder / FILE).read_text())
         with np.load(folder / "scores.npz") as pairs:
@@ -59,7 +59,7 @@ def aligned(lines: list[list[str]]) -> str:
 
 
 def is_share(row: Row) -> bool:
-    """Whether the value is one of hits, or a mean of such, to be told in percent."""
+    """Tell whether the value is a share of hits, or a mean of such, to be told in percent."""
     return "standard_error" in row or "low" in row
 
 

@@ -22,7 +22,7 @@ WHOLE = {"experiment", "base"}  # choices that are no part of the config but all
 
 
 def main() -> None:
-    """What `python train.py …` does; leaves with status 2 and one line on input that cannot work."""
+    """Run `python train.py …`; leave with status 2 and one line on input that cannot work."""
     os.environ["HYDRA_FULL_ERROR"] = "1"
     heed_leash()
     with one_line_errors():
@@ -64,7 +64,7 @@ def _resumed(folder: Path, asked: run.Config) -> run.Config:
 
 
 def _recipe(config: run.Config) -> Any:
-    """What makes one result of several runs."""
+    """Return the object that makes one result of several runs."""
     from ..config.make import make
     from ..config.signature import check
 
@@ -124,7 +124,7 @@ def _join(folder: Path) -> None:
 
 
 def _first() -> bool:
-    """Whether this is the one process that writes, as far as torchrun or SLURM have said."""
+    """Tell whether this is the one process that writes, as far as torchrun or SLURM have said."""
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
 
 

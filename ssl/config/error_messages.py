@@ -1,4 +1,4 @@
-"""What went wrong, in one line for the user, or None when it is not the user's to mend."""
+"""Errors as one line for the user, or None where the user cannot mend them."""
 
 import difflib
 import re

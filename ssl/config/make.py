@@ -1,4 +1,4 @@
-"""From a node of a config to the object that it describes."""
+"""Objects from the nodes of a config that describe them."""
 
 import inspect
 from collections.abc import Mapping

@@ -103,12 +103,12 @@ def _hints(target: Any) -> dict[str, Any]:
 
 
 def _is_plain(hint: Any) -> bool:
-    """Whether all that fits are numbers, strings and None."""
+    """Tell whether all that fits are numbers, strings and None."""
     return hint in PLAIN or typing.get_origin(hint) in UNIONS and all(map(_is_plain, typing.get_args(hint)))
 
 
 def _has_target(value: Any) -> bool:
-    """Whether `value` stands for objects to build, whose type is not known yet."""
+    """Tell whether `value` stands for objects to build, whose type is not known yet."""
     if isinstance(value, Mapping):
         return "_target_" in value or any(map(_has_target, value.values()))
     return isinstance(value, list) and any(map(_has_target, value))

@@ -1,4 +1,4 @@
-"""What each kind of part must offer, so that it fits the others: checked when a run is built."""
+"""The members that each kind of part must have, checked when a run is built."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol, TypeVar

@@ -26,7 +26,7 @@ def barrier() -> None:
 
 
 def agreed(word: str) -> str:
-    """What the first process says."""
+    """Return the word of the first process."""
     words = [word]
     if world() > 1:
         dist.broadcast_object_list(words)
@@ -34,7 +34,7 @@ def agreed(word: str) -> str:
 
 
 def collected(parts: list[Any]) -> list[Any]:
-    """What every process has, in rank order: of any size, and with tensors on the CPU."""
+    """Return the parts of every process, in rank order: of any size, and with tensors on the CPU."""
     everyone: list[Any] = [parts]
     if world() > 1:
         everyone *= world()

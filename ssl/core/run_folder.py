@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 def identity(config: Config) -> str:
-    """What the run computes, as a hash: two runs of one identity are the same run."""
+    """Return a hash of what the run computes: two runs of one identity are the same run."""
     essential = {k: v for k, v in config.items() if k not in INCIDENTAL}
     return hashlib.sha256(json.dumps(essential, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -16,7 +16,7 @@ class Crop(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What a datamodule yields. Every field is always there; the comments give its neutral value."""
+    """A datamodule's batch. Every field is always there; the comments give its neutral value."""
 
     images: UInt8[Tensor, "b 3 H W"]  # (B, 3, 0, 0) when workers took the crops
     row: Int[Tensor, " b"]  # position in the training set, the same in every epoch
@@ -57,7 +57,7 @@ class View(NamedTuple):
 
 
 class Features(NamedTuple):
-    """What a backbone sees in a view: three shapes of the same last layer, if `backbone.dense` is left as it is."""
+    """A backbone's features of a view: three shapes of the same last layer, if `backbone.dense` is left as it is."""
 
     pooled: Float[Tensor, "b d"]
     dense: Float[Tensor, "b c h w"]
@@ -65,7 +65,7 @@ class Features(NamedTuple):
 
 
 class Derived(NamedTuple):
-    """Where a query comes from that a latent part has made beside those of the views."""
+    """The origin of a query that a latent part has made beside those of the views."""
 
     view: int  # that it is of
     target: int  # the only one that it is compared with

@@ -1,4 +1,4 @@
-"""From a composed config to parts that fit together: the one place where parts meet."""
+"""The one place where parts meet: a composed config becomes parts that fit together."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -127,7 +127,7 @@ def build_module(config: Config, datamodule: DataModule, training: Training, vie
 
 
 def _some_images(datamodule: DataModule, plain_view: Any) -> Tensor:
-    """Up to 256 training images, evenly spread, without augmentation."""
+    """Return at most 256 training images, evenly spread, without augmentation."""
     images, found = datamodule.train_images, []
     for row in torch.linspace(0, len(images) - 1, min(256, len(images))).long().tolist():
         with suppress(BadImage):

@@ -67,7 +67,7 @@ def _data(config: Config, opened: Checkpoint) -> Config:
 
 
 def _folder(config: Config, opened: Checkpoint, data: str) -> Path:
-    """Where results go: into the run's folder, if it is of a run."""
+    """Return the folder of the results: in the run's folder, if the checkpoint is of a run."""
     if config["out"] is not None:
         return Path(config["out"]).expanduser()
     place, file = opened.folder, Path(config["checkpoint"])

@@ -90,7 +90,7 @@ def preview(experiment: Experiment, folder: Path) -> None:
 
 
 def _captions(experiment: Experiment, batch: Batch, views: tuple[View, ...], rows: int) -> list[str]:
-    """What is known of the partners of the first rows, and the weights of these in a batch of their own."""
+    """Return captions of the partners of the first rows, with the weights of these in a batch of their own."""
     from ..latent.quality import Quality
 
     partners, module = experiment.datamodule.partners, experiment.module

@@ -1,4 +1,4 @@
-"""How much noise the variation of each image bears: a table, from how much of the image is foreground."""
+"""A table of how much noise the variation of each image bears, from the share of the image that is foreground."""
 
 import os
 from collections.abc import Iterator
@@ -64,7 +64,7 @@ def inside(maps: Float[Tensor, "b d h w"], foreground: Foreground) -> tuple[Int[
 
 
 class Look:
-    """What a frozen encoder sees of this process's images, a batch at a time, without those that cannot be read."""
+    """Features by a frozen encoder of this process's readable images, a batch at a time."""
 
     def __init__(self, encoder: Frozen, images: ImageSet, batch_size: int, device: torch.device, bad: BadFiles) -> None:
         self.encoder, self.images, self.batch_size, self.device, self.bad = encoder, images, batch_size, device, bad

@@ -1,4 +1,4 @@
-"""What a user sees while training: loss, images per second, and the share of time spent waiting for data."""
+"""The lines that a user sees while training: loss, images per second, and the share of time spent waiting for data."""
 
 import logging
 import sys
@@ -21,7 +21,7 @@ class Progress(pl.Callback):
 
     @staticmethod
     def visible() -> bool:
-        """Whether a bar can be drawn: not into a file or a pipe."""
+        """Tell whether a bar can be drawn: not into a file or a pipe."""
         return sys.stderr.isatty()
 
     def _restart(self) -> None:

@@ -1,4 +1,4 @@
-"""How a run is executed: hardware, precision, length, checkpoints; Lightning does the rest."""
+"""The execution of a run: hardware, precision, length, checkpoints; Lightning does the rest."""
 
 import os
 import shutil
@@ -62,7 +62,7 @@ class Training(NamedTuple):
 
     @property
     def processes(self) -> int:
-        """How many ranks the run will have."""
+        """The number of ranks of the run."""
         devices = self.devices
         if devices in (-1, "-1", "auto"):
             devices = max(1, torch.cuda.device_count()) if self.accelerator != "cpu" else 1
@@ -70,7 +70,7 @@ class Training(NamedTuple):
 
     @property
     def device(self) -> torch.device:
-        """Where a single process computes."""
+        """The device of a single process."""
         return Fabric(accelerator=self.accelerator, devices=1).device
 
     def steps(self, per_epoch: int) -> int:
@@ -118,7 +118,7 @@ class Training(NamedTuple):
         return "bf16-true" if self._bf16() else "32-true"
 
     def _bf16(self) -> bool:
-        """Whether the hardware computes in bf16 itself; emulated it is slower than float32."""
+        """Tell whether the hardware computes in bf16 itself; emulated it is slower than float32."""
         if self.accelerator != "cpu" and torch.cuda.is_available():
             return torch.cuda.is_bf16_supported(including_emulation=False)
         native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()

@@ -12,7 +12,7 @@ from ..losses.base.precision import at_least_float32, embeddings
 
 
 class Part(nn.Module, ABC):
-    """From `from_epoch` of a run of `epochs` on, does `change` to a step: outside autocast, in at least float32."""
+    """A part that changes steps from epoch `from_epoch` of `epochs` on: outside autocast, in at least float32."""
 
     needs_memory = False
     any_shape = False  # whether embeddings may be of several heads, or maps
@@ -42,7 +42,7 @@ class Part(nn.Module, ABC):
             raise UserError(f"{type(self).__name__} works on one vector per image: choose a head that gives one")
 
     def rehearse(self, step: Step) -> Step:
-        """What the part would make of a step of noise, before training begins."""
+        """Return what the part would make of a step of noise, before training begins."""
         return self(step)
 
     @abstractmethod

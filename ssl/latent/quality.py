@@ -1,4 +1,4 @@
-"""How much each pair of views counts."""
+"""The weight of each pair of views, by its quality."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,7 +19,7 @@ EPSILON = 1e-7
 
 
 class Similarity(NamedTuple):
-    """Of two views of each image, by what a frozen encoder sees."""
+    """Similarities of two views of each image, by the features of a frozen encoder."""
 
     foreground: Float[Tensor, " b"]
     background: Float[Tensor, " b"]
@@ -93,7 +93,7 @@ class Quality(Part):
         return step._replace(weight=torch.linspace(0.5, 1.5, len(step.weight)))
 
     def weights_of(self, views: Sequence[View], compared: Sequence[int], rows: int) -> Float[Tensor, " r"]:
-        """Of the first rows alone, whose views are compared in this order: for a look at them."""
+        """Return the weights of the first rows alone, whose views are compared in this order: for a look at them."""
         pair = [views[view] for view in list(dict.fromkeys(compared))[:2]]
         return weigh(self.similarity(*(view._replace(image=view.image[:rows]) for view in pair)), self.gamma)
 
@@ -119,7 +119,7 @@ def parts(
 
 
 def maps(score: Float[Tensor, "b h w"]) -> tuple[Float[Tensor, "b h w"], Float[Tensor, "b h w"]]:
-    """Of foreground and background, of sum 1; the foreground of a constant score is 0."""
+    """Return maps of foreground and background, of sum 1; the foreground of a constant score is 0."""
     low, high = (extreme(score, dim=(1, 2), keepdim=True) for extreme in (torch.amin, torch.amax))
     foreground = (score - low) / (high - low + EPSILON)
     return _shares(foreground), _shares(1 - foreground)

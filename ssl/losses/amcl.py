@@ -102,5 +102,5 @@ class AMCL(PairLoss):
 def products(
     query: Float[Tensor, "n d"], others: Float[Tensor, "m d"], own: Float[Tensor, "n s d"]
 ) -> Float[Tensor, "n m_and_s"]:
-    """Of every query with all others, and with its own ones."""
+    """Return the products of every query with all others, and with its own ones."""
     return torch.cat([query @ others.T, torch.einsum("nd,nsd->ns", query, own)], dim=1)

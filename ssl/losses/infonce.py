@@ -64,7 +64,7 @@ class InfoNCE(PairLoss):
         return contrast.repulsion(t, self.negatives, self.keep, chunk=self.chunk, log_sum_only=brief)
 
     def diagnosis(self, t: Float[Tensor, " n"], negative: Moments) -> Values:
-        """What policies have to show, and the derivative of t log mean_u exp(s_u/t) for a temperature that adapts."""
+        """Return what policies show, and the derivative of t log mean_u exp(s_u/t) for a temperature that adapts."""
         shown = {"temperature": t} if self.temperature.varies else {}
         if self.keep:
             shown["negatives_kept"] = negative.number

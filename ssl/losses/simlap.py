@@ -37,7 +37,7 @@ class Paired(NamedTuple):
     gate: Float[Tensor, "n d"]
 
     def masks(self, part: slice, key: Points) -> tuple[Bool[Tensor, "rows m"], Bool[Tensor, "rows m"]]:
-        """Which keys are positives, and which negatives, of some anchors."""
+        """Return which keys are positives, and which negatives, of some anchors."""
         label, partner, group = (x[part, None] for x in (self.label, self.partner, self.group))
         comparable = (group == key.group) & (label >= 0) & (key.label >= 0)
         of_partner = key.label == partner
@@ -143,7 +143,7 @@ class SimLAP(nn.Module):
         return {"loss": loss / some, "positive_similarity": similarity / some, "number": number}
 
     def diagnosis(self, step: Step, gate: Float[Tensor, "n d"]) -> Values:
-        """How far the gates are open and how undecided they are, and a temperature that varies."""
+        """Return how far the gates are open and how undecided they are, and a temperature that varies."""
         inside = gate.clamp(1e-6, 1 - 1e-6)
         entropy = torch.special.entr(inside) + torch.special.entr(1 - inside)
         shown = {"temperature": self.temperature(step)} if self.temperature.varies else {}

@@ -58,7 +58,7 @@ def covariances(z: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
 
 
 def deficit(covariance: Float[Tensor, "d d"]) -> Float[Tensor, ""]:
-    """How far standard deviations fall short of 1, as a mean over dimensions: v."""
+    """Return how far standard deviations fall short of 1, as a mean over dimensions: v."""
     return (1 - (covariance.diagonal() + 1e-4).sqrt()).relu().mean()
 
 

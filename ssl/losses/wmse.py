@@ -58,7 +58,7 @@ class WMSE(BatchLoss):
             yield from permutation(mix(key, iteration), n).tensor_split(count)
 
     def whitened(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """In float64, where rounding cannot make a shrunk covariance indefinite."""
+        """Return whitened embeddings: in float64, where rounding cannot make a shrunk covariance indefinite."""
         centred = z.double() - z.double().mean(dim=0)
         covariance = torch.cov(centred.T)
         floor = self.shrinkage * covariance.diagonal().mean().clamp_min(1e-12)

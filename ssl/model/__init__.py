@@ -1,4 +1,4 @@
-"""What is trained: backbone, encoder, teacher, optimiser."""
+"""The trained part of a run: backbone, encoder, teacher, optimiser."""
 
 import lazy_loader
 

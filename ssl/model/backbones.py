@@ -108,7 +108,7 @@ def _timm(name: str, size: int, patch: int | None) -> tuple[nn.Module, str]:
 
 
 def _vit(name: str, size: int, patch: int | None) -> tuple[nn.Module, str]:
-    """With patches of that side, or of the model's own."""
+    """Return a ViT with patches of that side, or of the model's own, and words about it."""
     options: dict[str, Any] = {"num_classes": 0, "img_size": size} | ({"patch_size": patch} if patch else {})
     try:
         trunk: Any = timm.create_model(name, dynamic_img_size=True, **options)
@@ -121,7 +121,7 @@ def _vit(name: str, size: int, patch: int | None) -> tuple[nn.Module, str]:
 
 
 def _any_size(trunk: Any) -> bool:
-    """Whether it is a ViT that interpolates its positions, so that small crops may be small."""
+    """Tell whether it is a ViT that interpolates its positions, so that small crops may be small."""
     return getattr(trunk, "dynamic_img_size", False)
 
 

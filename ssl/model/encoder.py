@@ -11,7 +11,7 @@ from .chunked import in_chunks
 
 
 class Encoded(NamedTuple):
-    """What an encoder makes of one view."""
+    """An encoder's features and embedding of one view."""
 
     features: Features
     z: Any  # a tensor, or a dict of named heads

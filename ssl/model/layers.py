@@ -70,7 +70,7 @@ class Layered(nn.Module):
 
 
 def _gives_vectors(head: nn.Module | None) -> bool:
-    """Whether z is an embedding, or several: heads by name, maps and scores are none."""
+    """Tell whether z is an embedding, or several: heads by name, maps and scores are none."""
     facts: Any = head
     return isinstance(getattr(head, "dim", None), int) and not (
         getattr(facts, "map_only", False) or getattr(facts, "scores", False)

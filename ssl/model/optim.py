@@ -20,7 +20,7 @@ PARTS = ("encoder", "predictor", "latent", "loss")
 
 
 class Optim(NamedTuple):
-    """How weights are updated.
+    """The rule by which weights are updated.
 
     The peak learning rate is lr · batch / 256 (`scaling="linear"`), lr · √(batch / 256) (`"sqrt"`) or lr (`"none"`),
     batch being all samples of one optimiser step. `lr` may hold one rate for networks of convolutions and one for those

@@ -25,7 +25,7 @@ class Siamese(nn.Module):
         return {v: z[v] for v in views}
 
     def update(self, encoder: Encoder, progress: float) -> None:
-        """Nothing of its own to update."""
+        """Do nothing: the teacher is the online network."""
 
 
 class StopGradient(Siamese):

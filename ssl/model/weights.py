@@ -22,7 +22,7 @@ def save_weights(trunk: nn.Module, file: Path, about: dict[str, str]) -> None:
 
 
 def load_weights(trunk: nn.Module, file: Path) -> None:
-    """From a run folder, its checkpoint or a safetensors file, all weights or none."""
+    """Load a run folder, its checkpoint or a safetensors file, all weights or none."""
     expected = trunk.state_dict()
     weights = {k: v for k, v in _read(_find(file)).items() if k in expected or not _of_classifier(trunk, k)}
     wrong = [k for k in {**expected, **weights} if not _fits(weights.get(k), expected.get(k))]
@@ -39,7 +39,7 @@ def _find(file: Path) -> Path:
 
 
 def _of_classifier(trunk: Any, name: str) -> bool:
-    """Whether a weight of that name is of the classifier that timm's files have and backbones leave out."""
+    """Tell whether a weight of that name is of the classifier that timm's files have and backbones leave out."""
     layers = (getattr(trunk, "pretrained_cfg", None) or {}).get("classifier") or ()
     return name.rpartition(".")[0] in ((layers,) if isinstance(layers, str) else layers)
 

@@ -1,4 +1,4 @@
-"""What of an image is foreground: a direction among the patches of a frozen encoder."""
+"""The foreground of an image: a direction among the patches of a frozen encoder."""
 
 import json
 import os
@@ -27,7 +27,7 @@ class Foreground(NamedTuple):
 
     @classmethod
     def load(cls, given: str, weights: str | None = None, precision: str | None = None) -> "Foreground":
-        """From a file, or the folder it is in; `weights`: where the encoder's are, if not where they were."""
+        """Load a file, or the one in a folder; `weights`: where the encoder's are, if not where they were."""
         path = Path(given).expanduser()
         file = path / FILE if path.is_dir() else path
         remedy = "make one by python -m sslab.datamodules.generate foreground=pca"

@@ -35,7 +35,7 @@ class Principal:
         self.encoder, self.images, self.share = encoder, images, share
 
     def find(self, maps: Callable[[], Maps]) -> Foreground:
-        """Of all maps that `maps()` goes through; it is called twice, since they are more than a memory holds.
+        """Return the foreground of all maps that `maps()` goes through; it is called twice, since they exceed a memory.
 
         Several processes go through some maps each, and find the same but for rounding.
         """

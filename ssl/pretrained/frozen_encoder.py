@@ -60,14 +60,14 @@ class Frozen:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of its weights, and of all that it computes."""
+        """The type of its weights, and of all that it computes."""
         if "16" not in self.precision:
             return torch.float32
         return torch.bfloat16 if self.precision.startswith("bf16") else torch.float16
 
     @property
     def dim(self) -> int:
-        """Of its patches."""
+        """The length of its patches' features."""
         return self.backbone.dense_dim
 
     def __call__(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d h2 w2"]:
@@ -94,7 +94,7 @@ class Frozen:
 
 
 def _as_timm_has(name: str | None, given: dict[str, Any]) -> dict[str, Any]:
-    """What is `given`, and the rest from timm's description of the model."""
+    """Return what is `given`, and the rest from timm's description of the model."""
     described = timm.get_pretrained_cfg(name) if name and timm.is_model(name) else None
     known: dict[str, Any] = (
         {"size": described.input_size[-1], "mean": described.mean, "std": described.std} if described else {}

@@ -26,7 +26,7 @@ HEAD = "encoder.head."  # where a checkpoint of a run keeps it
 
 
 class Checkpoint(NamedTuple):
-    """What an evaluation needs to know of a backbone."""
+    """A backbone, and what an evaluation needs to know of it."""
 
     backbone: Layered
     view: dict[str, Any]  # arguments of the plain view of images that it was made for, as far as they are known
@@ -49,13 +49,13 @@ class Seer(NamedTuple):
 
 
 def seer(place: str, weights: str | None = None, view: Mapping[str, Any] | None = None) -> Seer:
-    """What `open_checkpoint` finds, to be shown images as it was made for, unless `view` says otherwise."""
+    """Return the backbone at `place`, to be shown images as it was made for, unless `view` says otherwise."""
     opened = open_checkpoint(place, weights)
     return Seer(place, opened.backbone, plain_view(opened, place, view or {}))
 
 
 def plain_view(opened: Checkpoint, place: str, asked: Mapping[str, Any]) -> Plain:
-    """As the backbone was made for, unless something else is asked for."""
+    """Return the view that the backbone was made for, unless something else is asked for."""
     seen = opened.view | {key: value for key, value in asked.items() if value is not None}
     missing = [f"view.{key}" for key in ("size", "mean", "std") if key not in seen]
     if missing:
@@ -66,7 +66,7 @@ def plain_view(opened: Checkpoint, place: str, asked: Mapping[str, Any]) -> Plai
 
 
 def open_checkpoint(place: str, weights: str | None = None) -> Checkpoint:
-    """What is at `place`: a run folder, a file of a run, or `timm:NAME`, of which `weights` is a file or `random`."""
+    """Open a run folder, a file of a run, or `timm:NAME`, of which `weights` is a file or `random`."""
     if place.startswith(TIMM):
         return _timm(place.removeprefix(TIMM), weights)
     if weights is not None:
@@ -91,14 +91,14 @@ def _timm(name: str, weights: str | None) -> Checkpoint:
 
 
 def _seen(described: Any) -> dict[str, Any]:
-    """How timm shows images to a model."""
+    """Return how timm shows images to a model."""
     interpolation = described.interpolation if described.interpolation in ("bilinear", "bicubic") else "bicubic"
     normalised = {"mean": [*described.mean], "std": [*described.std]}
     return {**normalised, "crop": described.crop_pct, "interpolation": interpolation}
 
 
 def _published(name: str) -> nn.Module:
-    """With the weights that timm has for it, from this machine or the network."""
+    """Return the model with the weights that timm has for it, from this machine or the network."""
     try:
         return timm.create_model(name, pretrained=True, num_classes=0)
     except Exception as error:  # every library between timm and the network has errors of its own
@@ -159,7 +159,7 @@ def _view(config: Config) -> dict[str, Any]:
 
 
 def _head(config: Config, backbone: Any, state: Mapping[str, Any]) -> nn.Module:
-    """As it was trained."""
+    """Return the head as it was trained."""
     facts = {"rows": 1, "classes": 0, "batch_size": 1}  # what no weight depends on
     head = fulfil(
         make(config["head"], seed=0, in_dim=backbone.dim, dense_dim=backbone.dense_dim, **facts), contracts.Head, "head"

@@ -1,4 +1,4 @@
-"""Between two stages: from the features of the last encoder to the groups that the next is trained on."""
+"""The groups that the next stage is trained on, from the features of the last encoder."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Who is contrasted with whom: the one place that knows of ranks, groups, memory and hard negatives."""
+"""The comparison of queries with targets: the one place that knows of ranks, groups, memory and hard negatives."""
 
 from collections.abc import Callable, Collection
 from functools import partial
@@ -57,7 +57,7 @@ class Contrast(NamedTuple):
         return (self.step.q[self.a] * self.step.k[self.b]).sum(dim=-1)
 
     def candidates(self, sources: Collection[str]) -> Points:
-        """What may be a negative, out of the global batch, and always the memory.
+        """Return the points that may be negatives, out of the global batch, and always the memory.
 
         Of the batch it is targets, those of view b (`cross`), of view a (`same`), of other views (`rest`), or the
         `queries` of view a.

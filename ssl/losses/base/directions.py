@@ -1,4 +1,4 @@
-"""Which views are compared with which."""
+"""The pairs of views that are compared."""
 
 from ...core.errors import UserError
 from ...core.step import Step, pairs

@@ -1,4 +1,4 @@
-"""What a loss returns, and the one place where per-sample values meet weights and ranks."""
+"""The result of a loss, and the one place where per-sample values meet weights and ranks."""
 
 from typing import NamedTuple
 

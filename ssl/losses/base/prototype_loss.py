@@ -46,4 +46,4 @@ class PrototypeLoss(nn.Module, ABC):
 
     @abstractmethod
     def assign(self, target: dict[int, Float[Tensor, "n c"]], step: Step) -> dict[int, Float[Tensor, "n c"]]:
-        """What every target is to be predicted as: a distribution over the prototypes."""
+        """Return the distribution over the prototypes that every target is to be predicted as."""

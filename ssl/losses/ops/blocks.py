@@ -1,4 +1,4 @@
-"""What is made of rows against many columns, without ever holding all of it."""
+"""Functions of rows against many columns, without ever holding all pairs."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -15,7 +15,7 @@ Excluded = Callable[[slice, Float[Tensor, "rows m"]], Bool[Tensor, "rows m"]]  #
 
 
 class Moments(NamedTuple):
-    """What is known of the similarities s_ij of row i under p_ij ∝ exp(scale_i s_ij), for the j that are left."""
+    """Moments of the similarities s_ij of row i under p_ij ∝ exp(scale_i s_ij), for the j that are left."""
 
     log_sum: Float[Tensor, " n"]  # log Σ_j exp(scale_i s_ij), `EMPTY` if none is left
     mean: Float[Tensor, " n"]  # Σ_j p_ij s_ij, 0 if none is left
@@ -40,7 +40,7 @@ def moments(
 
 
 def zero_if_empty(log_sum: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """What to add to a loss for an anchor that may have no negatives."""
+    """Return what to add to a loss for an anchor that may have no negatives."""
     return log_sum.masked_fill(log_sum == EMPTY, 0.0)
 
 

@@ -1,4 +1,4 @@
-"""Who is most similar to whom, by a matrix product that is never held in memory as a whole."""
+"""Nearest neighbours, by a matrix product that is never held in memory as a whole."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Which pixels of two views show the same place of an image."""
+"""Pairs of pixels of two views that show the same place of an image."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from ...core.step import View
 
 
 class Bins(NamedTuple):
-    """Where the pixels of a map lie on the original image, whose sides are both 1."""
+    """Positions of the pixels of a map on the original image, whose sides are both 1."""
 
     centre: Float[Tensor, "b n 2"]  # x and y, row by row of the map
     diagonal: Float[Tensor, " b"]

@@ -1,4 +1,4 @@
-"""Which of the possible negatives of a query are kept, by how similar they are to it."""
+"""The choice of negatives of a query, by how similar they are to it."""
 
 from typing import Protocol, runtime_checkable
 

@@ -38,7 +38,7 @@ class PairTemperature(nn.Module):
         return self((self.of_query(query, head) * self.of_target(target)).sum(dim=-1))
 
     def spread(self, tau: Float[Tensor, "*n k"], missing: Bool[Tensor, "*n k"] | None = None) -> Float[Tensor, "*n 4"]:
-        """Of k temperatures each: mean, least and largest, and the share within 1 % of the range of a bound."""
+        """Return mean, least and largest of k temperatures each, and the share within 1 % of the range of a bound."""
         tau = tau.detach()
         missing = torch.zeros_like(tau, dtype=torch.bool) if missing is None else missing
         share = (~missing).to(tau) / (~missing).sum(dim=-1, keepdim=True).clamp_min(1)
@@ -109,7 +109,7 @@ def omega(tau: Float[Tensor, "*shape"], dim: int, beta: float | None = None) -> 
 
 
 def named(side: str, spread: Float[Tensor, "*n 4"]) -> dict[str, Float[Tensor, "*n"]]:
-    """What `PairTemperature.spread` gives, to log."""
+    """Return the statistics of `PairTemperature.spread` by the names that they are logged under."""
     names = ("temperature", "temperature_min", "temperature_max", "temperature_at_bound")
     return {f"{side}_{name}": value for name, value in zip(names, spread.unbind(-1), strict=True)}
 

@@ -1,4 +1,4 @@
-"""What a loss remembers of every training image."""
+"""State that a loss keeps for every training image."""
 
 from typing import Any
 

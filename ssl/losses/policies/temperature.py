@@ -31,7 +31,7 @@ class Temperature(nn.Module):
 
 
 class Scheduled(Temperature):
-    """From `start` to `end` along half a cosine over the first `until` of training."""
+    """A temperature that goes from `start` to `end` along half a cosine over the first `until` of training."""
 
     varies = True
 
