@@ -49,13 +49,13 @@ part() { # name, seconds, command
 only=("$@")
 part views 40 python -um bench.views --device $device "${views[@]}"
 part step 70 python -um bench.step "${step[@]}"
-grep -q ^compile: conf/trainer/auto.yaml && part compiled 70 python -um bench.step "${step[@]}" trainer.compile=true
+part compiled 70 python -um bench.step "${step[@]}" trainer.compile=true
 part loss 50 python -um bench.loss --device $device "${loss[@]}"
 part syncs 40 python -um bench.step --syncs "${step[@]}"
 part faiss 30 python -um bench.eval --only knn "${faiss[@]}"
 curve=(python -um bench.curve --seconds $seconds experiment=simclr "${data[@]}" "${curve[@]}")
 part simclr 130 "${curve[@]}"
-[ -e conf/optim/muon.yaml ] && part muon 130 "${curve[@]}" optim=muon optim.lr=0.04 optim.weight_decay=0.01
+part muon 130 "${curve[@]}" optim=muon optim.lr=0.04 optim.weight_decay=0.01
 part nccl 40 python -u train.py trainer.devices=1 eval=none "runs=$(mktemp -d)" "${ranks[@]}"
 ((count < ${#only[@]})) && echo "error: ${only[*]}: $count of these parts exist" >&2 && exit 2
 echo "== $count parts in $SECONDS s, ${#failed[@]} failed${failed:+: ${failed[*]}}"

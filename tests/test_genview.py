@@ -41,7 +41,7 @@ def test_nothing_else_is_changed(base: str) -> None:
     theirs, ours = composed(f"experiment={base}"), composed(f"experiment=genview_{base}")
     assert {key for key in theirs if theirs[key] != ours[key]} == {"views", "latent"}
     assert ours["views"] == {
-        "_target_": "sslab.datamodules.views.paired.Paired",
+        "_target_": "sslab.datamodules.views.Paired",
         "probability": 1.0,
         "source": theirs["views"],
     }
