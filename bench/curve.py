@@ -1,4 +1,4 @@
-"""As many epochs as a time allows: the kNN accuracy of held-out images after every epoch.
+"""Training for as many epochs as a time allows: the kNN accuracy of held-out images after every epoch.
 
     python -m bench.curve --seconds 100 data=cifar10 data.root=$ROOT experiment=simclr
 
@@ -20,7 +20,7 @@ FIXED = ("data.resident=true", "eval=none", "~monitor.geometry", "~monitor.probe
 
 
 class Clock(pl.Callback):
-    """When each step was done."""
+    """The times at which each step was done."""
 
     def __init__(self) -> None:
         self.times: list[float] = []

@@ -147,5 +147,5 @@ def draw(points: Sequence[Point], file: Path) -> None:
     for k, over in zip(KS, axes, strict=True):
         over[0].set(xlabel="seconds of training", ylabel=f"kNN accuracy, k={k}, %")
         over[1].set(xlabel="epochs")
-    axes[1, 1].legend(fontsize="small", loc="lower right")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), fontsize="small", loc="outside lower center", ncols=2)
     figure.savefig(file, dpi=120)

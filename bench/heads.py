@@ -1,4 +1,4 @@
-"""What several heads cost: a training step with one head, with many as a batched product, and with as many modules.
+"""The cost of several heads: a training step with one head, with many as a batched product, and with as many modules.
 
     python -m bench.heads [--backbone resnet18] [--images 256] [--heads 8] [--loss amcl] [--steps 7]
 

@@ -1,4 +1,4 @@
-"""What the benches share: experiments as `train.py` composes them, and a clock."""
+"""The common part of the benches: experiments as `train.py` composes them, and a clock."""
 
 import logging
 import time
@@ -22,7 +22,7 @@ def experiment(*choices: str) -> Experiment:
 
 
 def now(device: torch.device) -> float:
-    """In seconds, after all that the device has to do."""
+    """Return seconds, after all that the device has to do."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()

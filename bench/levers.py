@@ -1,4 +1,4 @@
-"""What else makes a network learn sooner: one lever at a time on SimCLR, with the optimiser that is the default.
+"""Levers that may make a network learn sooner: one at a time on SimCLR, with the optimiser that is the default.
 
     python -m bench.levers --out levers.csv --seeds 0 1 2                           # on data=shapes
     python -m bench.levers --out levers.csv --backbone vit_t --levers plain tokens_half
@@ -47,7 +47,7 @@ class Averaged(pl.Callback):
 
 
 def weights(module: Any) -> list[Tensor]:
-    """Of the backbone, with the statistics of its norms."""
+    """Return the weights of the backbone and the statistics of its norms."""
     return [tensor.detach() for tensor in module.backbone.state_dict().values() if tensor.is_floating_point()]
 
 
@@ -98,7 +98,7 @@ class LargerBatch(pl.Callback):
 
 
 class Lever(NamedTuple):
-    """What differs from the plain run. `length`: steps over those of the plain run, so that the time is alike."""
+    """A difference from the plain run. `length`: steps over those of the plain run, so that the time is alike."""
 
     choices: tuple[str, ...] = ()
     callbacks: Callable[[], list[pl.Callback]] = list

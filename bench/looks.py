@@ -1,4 +1,4 @@
-"""What is left of the quality of pairs if their encoder sees less: the rank correlation with what it is now.
+"""The quality of pairs if their encoder sees less: the rank correlation with what it is now.
 
     python -m bench.looks <folder of foreground=pca> [--rows 512] [choices of an experiment, such as views=simclr]
 

@@ -64,7 +64,7 @@ def beside(images: int, options: argparse.Namespace) -> None:
 
 
 def loss(name: str, images: int, options: argparse.Namespace) -> nn.Module:
-    """As conf/loss has it."""
+    """Make the loss as conf/loss has it."""
     with initialize_config_module("sslab.conf", version_base="1.3"):
         node: Any = OmegaConf.to_container(compose("config", [f"loss={name}", "name=bench"]).loss, resolve=True)
     facts = {"rows": images, "classes": 10, "dim": options.dim, "batch_size": images, "epochs": 1.0}

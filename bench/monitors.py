@@ -1,4 +1,4 @@
-"""What the default monitors cost, as a share of a training step.
+"""The cost of the default monitors, as a share of a training step.
 
     python -m bench.monitors [--backbone resnet18] [--batch 256] [--readings 4]
 
@@ -48,7 +48,7 @@ class Clocked:
 
     @property
     def costs(self) -> tuple[float, float]:
-        """Of every step, and of a reading beyond that; the first of each is warm-up."""
+        """Return the costs of every step, and of a reading beyond that; the first of each is warm-up."""
         plain, reading = (statistics.median(times[1:]) for times in (self.plain, self.reading))
         return plain, reading - plain
 

@@ -163,7 +163,7 @@ def append(file: Path, run: Mapping[str, Any], found: Mapping[str, float]) -> No
 
 
 def table(found: list[dict[str, str]]) -> str:
-    """For every loss and optimiser the best rate by kNN, with its accuracies."""
+    """Return the best rate by kNN of every loss and optimiser, with its accuracies."""
     optimisers = list(dict.fromkeys(row["optimiser"] for row in found))
     setting = ("data", "backbone", "loss", "steps", "seed")
     lines = [f"| {' | '.join([*setting, *optimisers])} |", "|---" * (len(setting) + len(optimisers)) + "|"]

@@ -1,4 +1,4 @@
-"""What quality weights cost: a training step with them over one without, by an encoder of the backbone's own kind.
+"""The cost of quality weights: a training step with them over one without, by an encoder of the backbone's own kind.
 
     python -m bench.quality [--backbone resnet18] [--batch 256] [--look 32] [--precision auto] [--rounds 9]
 

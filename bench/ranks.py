@@ -1,4 +1,4 @@
-"""What a loss makes of two processes: its value and gradient beside those of one process, ours and lightly's.
+"""Losses on two processes: value and gradient beside those of one process, ours and lightly's.
 
 python -m bench.ranks [--images 64] [--dim 16]
 """

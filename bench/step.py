@@ -1,4 +1,4 @@
-"""What the lab costs: a training step over the bare forward, backward and optimiser step of the same network.
+"""The cost of the lab: a training step over the bare forward, backward and optimiser step of the same network.
 
     python -m bench.step            # ResNet-18 and ViT-S, 32 px
     python -m bench.step --backbones resnet_tiny [--steps 9] [choices of an experiment, such as data.batch_size=512]
@@ -27,7 +27,7 @@ BATCH = {"vit_s": 64}  # of other backbones: 256
 
 
 class Turns(pl.Callback):
-    """After every training step of the lab, times the bare step on the same views."""
+    """Time the bare step on the same views after every training step of the lab."""
 
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
@@ -57,7 +57,7 @@ class Turns(pl.Callback):
 
 
 class Syncs(pl.Callback):
-    """After the first steps, makes torch warn of whatever waits for the GPU."""
+    """Make torch warn of whatever waits for the GPU, after the first steps."""
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if trainer.global_step == WARM:

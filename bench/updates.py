@@ -1,4 +1,4 @@
-"""What an optimiser's step costs: time and state beside AdamW's, and as a share of the whole training step.
+"""The cost of an optimiser's step: time and state beside AdamW's, and as a share of the whole training step.
 
     python -m bench.updates                           # resnet_tiny, resnet18, vit_t and vit_s at 32 px
     python -m bench.updates --backbones vit_s --ranks 2
@@ -76,7 +76,7 @@ def made(name: str, optim: str) -> tuple[Experiment, torch.optim.Optimizer]:
 
 
 def forward_and_backward(parts: Experiment, count: int) -> None:
-    encoder, device = copy.copy(parts.module.encoder), parts.training.device
+    encoder, device = copy.deepcopy(parts.module.encoder), parts.training.device
     image = torch.randn(count, 3, 32, 32, device=device)
     for _ in range(2):
         with torch.autocast(device.type, torch.bfloat16, enabled="bf16" in parts.training.mixed):
@@ -100,7 +100,7 @@ def timed(work: Callable[[], Any], parts: Experiment) -> float:
 
 
 def _shared(rank: int, name: str, rounds: int, ranks: int, store: Path) -> None:
-    """Steps where every process moves all matrices, and where each moves its share."""
+    """Time steps where every process moves all matrices, and where each moves its share."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=ranks)
     parts, optimizer = made(name, "muon")

@@ -133,6 +133,8 @@ def _some_images(datamodule: DataModule, plain_view: Any) -> Tensor:
         with suppress(BadImage):
             (view,) = plain_view(Batch.of(images.read(row)[None]))
             found.append(view.image)
+    if not found:
+        raise UserError("backbone.stem=whitened looks at training images, and none of those it looked at can be read")
     return torch.cat(found)
 
 

@@ -1,4 +1,5 @@
 from .backbones import Backbone as Backbone
+from .concat import Concat as Concat
 from .encoder import Encoder as Encoder
 from .module import Module as Module
 from .optim import Optim as Optim

@@ -1,5 +1,7 @@
 """Backbone and head together: what is trained, and what a teacher copies."""
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -41,7 +43,7 @@ class Encoder(nn.Module):
         if self.chunk:
             features = in_chunks(self.backbone, image, self.chunk)
         else:
-            features = _compiled(self.backbone, image) if self.compiled else self.backbone(image)
+            features = _program()(self.backbone, image) if self.compiled else self.backbone(image)
         return Encoded(features, self.head(features))
 
     def _passes(self, views: dict[int, View]) -> list[list[int]]:
@@ -53,10 +55,13 @@ class Encoder(nn.Module):
         return list(sizes.values())
 
 
-@torch.compile
-def _compiled(network: nn.Module, image: Tensor) -> Features:
-    """The network as one program; another is compiled for every network, mode and, at first, size of images."""
-    return network(image)
+@cache
+def _program() -> Callable[[nn.Module, Tensor], Features]:
+    """Return the pass through a network as torch.compile translates it, anew for every network, mode and size.
+
+    Not at import: torch's compiler takes a second to load.
+    """
+    return torch.compile(lambda network, image: network(image))
 
 
 def _split(joined: Encoded, count: int) -> list[Encoded]:

@@ -8,7 +8,6 @@ import torch
 import torch.distributed as dist
 from timm.optim.muon import Muon
 from torch import Tensor
-from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from ..core.distributed import collected, rank, world
 
@@ -89,11 +88,11 @@ def _cost(matrix: Tensor) -> int:
 
 def _send(matrices: list[Tensor], owner: int) -> None:
     """Give all processes the matrices of one."""
-    together = _flatten_dense_tensors(matrices)
+    together = torch.cat([matrix.flatten() for matrix in matrices])
     dist.broadcast(together, owner)
     if rank() != owner:
-        for matrix, sent in zip(matrices, _unflatten_dense_tensors(together, matrices), strict=True):
-            matrix.copy_(sent)
+        for matrix, sent in zip(matrices, together.split([matrix.numel() for matrix in matrices]), strict=True):
+            matrix.copy_(sent.view(matrix.shape))
 
 
 def _moved(state: dict[str, Any], device: torch.device) -> dict[str, Any]:

@@ -77,6 +77,12 @@ class Optim(NamedTuple):
         return [_one if group["part"] in self.constant else schedule for group in optimizer.param_groups]
 
     def check(self) -> None:
+        if not 0 <= self.hold <= 1:
+            raise UserError(f"optim.hold={self.hold}: expected a share of all steps, from 0 to 1")
+        if self.hold and self.milestones:
+            raise UserError(
+                f"optim.hold={self.hold} and optim.milestones={[*self.milestones]} are two schedules: set one"
+            )
         if unknown := set(self.constant) - set(PARTS):
             raise UserError(f"optim.constant names {sorted(unknown)}: choose among {', '.join(PARTS)}")
 

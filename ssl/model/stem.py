@@ -7,6 +7,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import unfold
 
+from ..core.errors import UserError
+
 SHRINK = 1e-2  # added to eigenvalues, so that components of no variance are not blown up
 
 
@@ -18,7 +20,9 @@ def whiten_stem(trunk: nn.Module, images: Float[Tensor, "b 3 h w"]) -> None:
     for the largest λ (Jordan 2024, after Page 2019), scaled to the deviation of those that they replace. Where
     there are more filters than twice the components, the rest stay as they are.
     """
-    convolution: Any = next(module for module in trunk.modules() if isinstance(module, nn.Conv2d))
+    convolution: Any = next((module for module in trunk.modules() if isinstance(module, nn.Conv2d)), None)
+    if convolution is None:
+        raise UserError(f"backbone.stem=whitened needs a convolution, and {type(trunk).__name__} has none: leave it")
     weight = convolution.weight
     patches = unfold(images, weight.shape[2:]).transpose(1, 2).flatten(0, 1)  # (patches, 3·h·w)
     values, vectors = torch.linalg.eigh(patches.T.cov())

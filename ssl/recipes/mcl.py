@@ -54,7 +54,7 @@ class MCL:
         """The config of the recipe's folder: the base's, but for the backbone, which joins those of all stages."""
         parts = [copy.deepcopy(base["backbone"]) for _ in range(self.stages)]
         joined = {
-            "_target_": "sslab.ssl.model.concat.Concat",
+            "_target_": "sslab.ssl.model.Concat",
             "parts": parts,
             "normalise": self.normalise,
             "weights": None,
@@ -108,6 +108,6 @@ def single(config: Config, stage: int) -> Config:
 
 def grouped(run: Config, file: Path) -> Config:
     """The same run on batches of one group each."""
-    order = {"_target_": "sslab.datamodules.loading.group_order.Grouped", "file": str(file.resolve())}
-    part = {"_target_": "sslab.ssl.latent.groups.Groups", "file": str(file.resolve())}
+    order = {"_target_": "sslab.datamodules.loading.Grouped", "file": str(file.resolve())}
+    part = {"_target_": "sslab.ssl.latent.Groups", "file": str(file.resolve())}
     return run | {"data": run["data"] | {"order": order}, "latent": {"groups": part, **(run["latent"] or {})}}

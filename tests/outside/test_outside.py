@@ -39,14 +39,14 @@ def test_the_commands_of_the_guide_run(cli: Cli) -> None:
         cli.run(*arguments, *SMALL, "trainer.max_steps=1", "eval=none")
 
 
-def test_a_part_is_short(cli: Cli) -> None:
+def test_a_part_is_short() -> None:
     for part in (*PARTS, "latent", "protocol"):
         code, config = HERE / f"{part}.py", HERE / "conf" / part / "foreign.yaml"
         lines = [line for file in (code, config) for line in file.read_text().splitlines() if line.strip()]
         assert len(lines) <= 25, part
 
 
-def test_all_that_a_foreign_part_lacks_is_said_in_one_line(cli: Cli) -> None:
+def test_all_that_a_foreign_part_lacks_is_said_in_one_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     own = Path("own")
     own.mkdir()
     (own / "incomplete.py").write_text(
@@ -56,7 +56,7 @@ def test_all_that_a_foreign_part_lacks_is_said_in_one_line(cli: Cli) -> None:
     (own / "backbone" / "own.yaml").write_text("_target_: incomplete.Net\n")
     (own / "views").mkdir()
     (own / "views" / "own.yaml").write_text("_target_: incomplete.Views\n")
-    pytest.MonkeyPatch().syspath_prepend(own.resolve())
+    monkeypatch.syspath_prepend(own.resolve())
     search = f"hydra.searchpath=[file://{own.resolve()}]"
     line = cli.refuse(search, "trainer=cpu", "backbone=own")
     assert "backbone: Net lacks forward, dim, trunk" in line

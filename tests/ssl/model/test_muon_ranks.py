@@ -17,6 +17,7 @@ STEPS = 3
 def made() -> tuple[list[nn.Parameter], SharedMuon]:
     torch.manual_seed(0)
     parameters = [nn.Parameter(torch.randn(shape)) for shape in SHAPES]
+    parameters[2].data = parameters[2].data.contiguous(memory_format=torch.channels_last)
     groups = muon_groups([{"params": parameters[:3]}, {"params": parameters[3:], "weight_decay": 0.1}])
     return parameters, SharedMuon(groups, lr=0.1, momentum=0.9)
 

@@ -41,6 +41,11 @@ def test_filters_keep_their_deviation_and_the_largest_components_come_first() ->
     assert torch.allclose(ratio, ratio.mean().expand_as(ratio))
 
 
+def test_a_trunk_without_a_convolution_is_refused() -> None:
+    with pytest.raises(UserError, match="needs a convolution, and Linear has none"):
+        whiten_stem(nn.Linear(3, 3), coloured(2, 4))
+
+
 def test_a_run_keeps_its_stem_and_its_export_loads(cli: Cli) -> None:
     run = cli.run("trainer=cpu", "backbone.stem=whitened", "trainer.max_steps=3", "trainer.checkpoint_every=1", *FEW)
     state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
