@@ -27,6 +27,17 @@ def test_the_peak_is_held_before_the_cosine() -> None:
     assert factors[:10] == [optim._replace(hold=0.0).factor(step, 100) for step in range(10)]
 
 
+@pytest.mark.parametrize("hold", [-0.1, 1.5])
+def test_a_hold_is_a_share_of_the_steps(hold: float) -> None:
+    with pytest.raises(UserError, match=r"optim\.hold=.*from 0 to 1"):
+        Optim("sgd", lr=1.0, weight_decay=0.0, hold=hold).check()
+
+
+def test_a_hold_and_milestones_are_two_schedules() -> None:
+    with pytest.raises(UserError, match=r"optim\.hold=0\.5 and optim\.milestones"):
+        Optim("sgd", lr=1.0, weight_decay=0.0, hold=0.5, milestones=[0.6]).check()
+
+
 @given(st.floats(0, 1), st.integers(1, 500))
 def test_the_factor_never_leaves_its_range(warmup: float, total: int) -> None:
     optim = Optim("sgd", lr=1.0, weight_decay=0.0, warmup=warmup)
